@@ -1,0 +1,55 @@
+"""Every path of the pipeline, relative to the repository's root, once."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from handloom.errors import DataError
+from handloom.tracking import root
+
+PARAMS = Path("params.yaml")
+PRESETS = Path("presets")
+DOWNLOADS = Path("data/downloads")
+"""Outside DVC's outputs, which are deleted before a stage runs: a half-done download must survive."""
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+MODELS = Path("models")
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+FIGURES = Path("figures")
+SAMPLES = Path("samples")
+
+
+def raw_archive() -> Path:
+    """Give the one archive that `download` left; its stem is the name of the source."""
+    archives = sorted(RAW.glob("*.zip"))
+    if len(archives) != 1:
+        raise DataError(f"{RAW}: expected one archive, got '{len(archives)}'; run `dvc repro download`")
+    return archives[0]
+
+
+def prepared(net: str) -> Path:
+    """Give the folder of a net's arrays."""
+    return PREPARED / net
+
+
+def model(net: str) -> Path:
+    """Give the file of a trained net."""
+    return MODELS / f"{net}.safetensors"
+
+
+def training_curve(net: str) -> Path:
+    """Give the table of a net's validations."""
+    return PLOTS / f"train_{net}.csv"
+
+
+def checkpoints() -> Path:
+    """Give the folder of resume state, in the real repository also where DVC runs a stage in a copy of it."""
+    return root() / ".checkpoints"
+
+
+def deps(stage: str, item: str | None = None) -> list[Path]:
+    """Give a stage's dependencies as dvc.yaml names them; `item` fills in a matrix stage's net."""
+    raw: dict[str, Any] = YAML(typ="safe").load(Path("dvc.yaml"))["stages"][stage]
+    return [Path(dep.replace("${item.net}", item or "")) for dep in raw["deps"]]

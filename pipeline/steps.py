@@ -1,0 +1,160 @@
+"""What each stage does: read params and inputs, one call of the library, write whole files at the end."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from handloom import files
+from handloom.params import Params
+from pipeline import layout
+
+
+def download() -> None:
+    """Leave one archive in data/raw, named after its source."""
+    params = Params.load(layout.PARAMS).download
+    target = layout.RAW / f"{params.source}.zip"
+    layout.RAW.mkdir(parents=True, exist_ok=True)
+    if params.source == "synthetic":
+        from handloom.data.synthetic.archive import write_archive
+
+        write_archive(target, **params.synthetic.model_dump())
+    else:
+        from handloom.data.download import Remote, adopt, fetch
+
+        rhd = params.rhd
+        source = Path(rhd.zip) if rhd.zip else layout.DOWNLOADS / "RHD_v1-1.zip"
+        if not rhd.zip:
+            fetch(Remote(rhd.url, rhd.size, rhd.sha256), source)
+        adopt(source, target)
+    _say(f"{target}: {target.stat().st_size / 1e6:,.0f} MB", "python -m pipeline.stage preprocess")
+
+
+def preprocess() -> None:
+    """Write data/prepared from the archive."""
+    from handloom.data.prepare import prepare
+
+    params = Params.load(layout.PARAMS).preprocess
+    index = prepare(layout.raw_archive(), layout.PREPARED, params)
+    reasons = index["status"].where(~index["status"].str.startswith("unreadable"), "unreadable").value_counts()
+    hands = ", ".join(f"{count:,} {status}" for status, count in reasons.items())
+    _say(f"{layout.PREPARED}: {len(index) // 2:,} pictures; hands: {hands}", "python -m pipeline.stage train segment")
+
+
+def train(net: str) -> None:
+    """Write models/NET.safetensors, its validation figures and its curve."""
+    from handloom import checkpoint, tracking, training
+    from handloom.data.prepared import load_facts
+    from handloom.tasks import TASKS
+
+    task, params = TASKS[net], getattr(Params.load(layout.PARAMS), net)
+    data = task.data.load(layout.prepared(net), "train"), task.data.load(layout.prepared(net), "val")
+    facts, stage = load_facts(layout.prepared(net)), f"train@{net}"
+    deps = {str(path): files.dvc_hash(path) for path in layout.deps("train", net)}
+    key = checkpoint.key_of(stage, params.model_dump(), deps)
+    resume = checkpoint.Resume(layout.checkpoints(), f"train-{net}", key)
+    tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
+    with resume.locked(), tracking.run(stage, key, {net: params.model_dump(), "facts": facts}, tags) as run:
+        result = training.train(task, data, params, resume, run)
+        about = {"task": net, "outputs": task.outputs, "params": params.model_dump(), "facts": facts, "key": key}
+        checkpoint.save_model(layout.model(net), result.average, about)
+        validations = pd.DataFrame(result.validations)
+        last = {name: value for name, value in result.validations[-1].items() if name != "step"}
+        files.write(layout.training_curve(net), _csv(validations))
+        files.write(layout.METRICS / f"train_{net}.json", _json({"steps": result.step, **last}))
+        _keep_curves(task, validations, run)
+        run.metrics({f"best.{task.headline}": float(validations[f"val_{task.headline}"].max())}, result.step)
+        run.tag(f"dvc.out.{layout.model(net)}", files.dvc_hash(layout.model(net)))
+        resume.discard()
+    score = f"{task.headline} {last[f'val_{task.headline}']:.3f} on the validation split"
+    _say(f"{layout.model(net)}: {score}", "python -m pipeline.stage evaluate")
+
+
+def evaluate() -> None:
+    """Write metrics, plots, figures and per-sample tables of the test split."""
+    from handloom import checkpoint, evaluation, plots
+    from handloom.data.rhd import RhdArchive
+    from handloom.inference import HandFinder
+    from handloom.tasks import POSE, SEGMENT
+
+    params = Params.load(layout.PARAMS).evaluate
+    masks, hands = (task.data.load(layout.prepared(task.name), "test") for task in (SEGMENT, POSE))
+    segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
+    of_masks = evaluation.evaluate_segment(segment, masks, params.batch_size)
+    of_hands = evaluation.evaluate_pose(pose, hands, params.batch_size)
+    count = params.num_pictures
+    with RhdArchive(layout.raw_archive()) as archive:
+        ids = [int(masks.ids[row]) for row in plots.spread(len(masks), count // 2)]
+        crops = plots.crop_pictures(HandFinder(segment, pose), archive, ids)
+    figures = {
+        "curves_segment": plots.training_curves(SEGMENT, pd.read_csv(layout.training_curve("segment"))),
+        "curves_pose": plots.training_curves(POSE, pd.read_csv(layout.training_curve("pose"))),
+        "crops": crops,
+        "masks": plots.mask_pictures(of_masks.predictions, masks, count),
+        "keypoints": plots.keypoint_pictures(POSE, of_hands.predictions, hands, count),
+        "pck": plots.pck_curve(of_hands.tables["pck"], of_hands.tables["keypoints"]),
+    }
+    for name, png in figures.items():
+        files.write(layout.FIGURES / f"{name}.png", png)
+    scores = {"segment": of_masks.scores, "pose": of_hands.scores}
+    for net, report in (("segment", of_masks), ("pose", of_hands)):
+        files.write(layout.SAMPLES / f"{net}.csv", _csv(report.samples))
+        files.write(layout.METRICS / f"{net}.json", _json(scores[net]))
+        for name, table in report.tables.items():
+            files.write(layout.PLOTS / f"{name}.csv", _csv(table))
+    _track_evaluation(scores, params.model_dump())
+    _summarize(scores, facts_of=segment.about["facts"])
+
+
+def _track_evaluation(scores: dict[str, dict[str, Any]], params: dict[str, Any]) -> None:
+    """Give the evaluation a run of its own, with the headline figures and the pictures."""
+    from handloom import checkpoint, tracking
+
+    deps = {str(path): files.dvc_hash(path) for path in layout.deps("evaluate")}
+    key = checkpoint.key_of("evaluate", params, deps)
+    tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
+    with tracking.run("evaluate", key, {"evaluate": params}, tags) as run:
+        run.metrics({f"{net}.{name}": value for net in scores for name, value in scores[net].items()}, 0)
+        for figure in sorted(layout.FIGURES.glob("*.png")):
+            run.file(figure, "figures")
+
+
+def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> None:
+    mask, hand = scores["segment"], scores["pose"]
+    click.echo(f"\nTest split of '{facts_of['source']}':")
+    click.echo(
+        f"  masks      {mask['num_pictures']:,} pictures  mean IoU {mask['iou_mean']:.3f}  "
+        f"median {mask['iou_median']:.3f}  pooled {mask['iou_pooled']:.3f}"
+    )
+    click.echo(
+        f"  keypoints  {hand['num_hands']:,} hands (true crop)  PCK@0.2 {hand['pck_0.2']:.3f}  "
+        f"EPE mean {hand['epe_mean_px']:.2f} median {hand['epe_median_px']:.2f} px  AUC {hand['auc_30px']:.3f}"
+    )
+    _say(f"{layout.FIGURES}/: look at masks.png, crops.png, keypoints.png", "dvc metrics diff  or  mlflow ui")
+
+
+def _keep_curves(task: Any, validations: pd.DataFrame, run: Any) -> None:
+    from handloom import plots
+
+    run.picture(plots.training_curves(task, validations), "curves.png")
+    run.file(layout.training_curve(task.name))
+    run.file(layout.model(task.name))
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, float_format="%.6f"))
+
+
+def _json(scores: dict[str, Any]) -> str:
+    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in scores.items()}
+    return json.dumps(rounded, indent=2) + "\n"
+
+
+def _say(done: str, following: str) -> None:
+    """End a stage with what it left and, unless DVC runs it, the next command."""
+    click.echo(done)
+    if "DVC_STAGE" not in os.environ:
+        click.echo(f"next: {following}")

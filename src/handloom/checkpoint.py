@@ -1,0 +1,130 @@
+"""What outlives a process: the finished model, and the state that training resumes from.
+
+A model is one safetensors file that describes itself: weights, the params it was trained with, the facts of its
+data. Resume state lives outside DVC's outputs, in a folder named by the hash of all that determines the training
+(stage, params, dependencies), so that it can never continue other params: those have another folder. Why: DVC deletes
+outputs before a command runs, and with `persist: true` a changed learning rate resumed the old weights.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import pickle
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from handloom import files
+from handloom.errors import CheckpointError, EnvironmentFault
+from handloom.models.build import build
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A net and what it says of itself."""
+
+    net: nn.Module
+    about: dict[str, Any]
+    """task, outputs, params, facts, key, format."""
+
+
+def save_model(path: Path, net: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write a net; the same weights give the same bytes: the description is one entry, so it has no order."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    text = json.dumps({"format": FORMAT, **about}, sort_keys=True)
+    files.write(path, save(weights, {"handloom": text}))
+
+
+def load_model(path: Path, task: str) -> Model:
+    """Give the net of a file, ready to predict; raises CheckpointError where it is no net of this task."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (FileNotFoundError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a model, got '{error}'; run `dvc repro train`") from None
+    try:
+        about = json.loads(metadata["handloom"])
+        if (about["format"], about["task"]) != (FORMAT, task):
+            found = f"{about['task']} format {about['format']}"
+            raise CheckpointError(f"{path}: expected {task} format {FORMAT}, got '{found}'; train it again")
+        net = build(about["outputs"], about["params"]["model"])
+        net.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: weights and description do not fit, got '{error}'; train it again") from None
+    return Model(net.eval(), about)
+
+
+def key_of(stage: str, params: Mapping[str, Any], deps: Mapping[str, str]) -> str:
+    """Give the hash of all that determines a training: 64 hex digits."""
+    text = json.dumps({"stage": stage, "params": params, "deps": deps}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The resume state of one training, under `root`; other trainings of the same stage lie beside it."""
+
+    root: Path
+    stage: str
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        """Where this training's state lies."""
+        return self.root / f"{self.stage}-{self.key[:16]}"
+
+    @property
+    def others(self) -> list[Path]:
+        """Unfinished trainings of the same stage with other params, data or code."""
+        return [p.parent for p in sorted(self.root.glob(f"{self.stage}-*/last.pt")) if p.parent != self.folder]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this training alone; raises EnvironmentFault where another process has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                where = f"{self.folder}: another process trains {self.stage} with these params"
+                raise EnvironmentFault(f"{where}, got 'locked'; wait for it or stop it") from None
+            yield
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the state: whole or not at all."""
+        buffer = io.BytesIO()  # torch.save to a full disk raises RuntimeError and leaves half a file
+        torch.save({**state, "key": self.key}, buffer)
+        files.write(self.folder / "last.pt", buffer.getvalue())
+
+    def load(self) -> dict[str, Any] | None:
+        """Give the last state, or None; raises CheckpointError where it is damaged or of another training."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+            raise CheckpointError(f"{path}: damaged, got '{_first_line(error)}'; delete it to start anew") from None
+        if state.get("key") != self.key:
+            raise CheckpointError(f"{path}: of other params, got '{state.get('key')}'; delete it to start anew")
+        return state
+
+    def discard(self) -> None:
+        """Forget the state: the training has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

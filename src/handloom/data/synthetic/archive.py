@@ -1,0 +1,134 @@
+"""Writes rendered samples as a zip in the layout of the Rendered Handpose Dataset."""
+
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from handloom.data.synthetic.render import FAR_DEPTH, Rendered, render
+from handloom.errors import EnvironmentFault, ParamsError
+
+TOP: Final = "RHD_published_v2"
+_DATE: Final = (2017, 10, 13, 0, 0, 0)
+
+Annotation = dict[str, NDArray[np.float32]]
+Encoded = tuple[bytes, bytes, bytes, Annotation]
+
+
+def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Metres (H, W), 0..5, as (H, W, 3) bytes: red the high byte, green the low one, blue 0."""
+    steps = np.rint(np.clip(depth, 0.0, FAR_DEPTH) * (65535.0 / FAR_DEPTH)).astype(np.uint16)
+    return np.stack([(steps >> 8).astype(np.uint8), (steps & 255).astype(np.uint8), np.zeros_like(steps, np.uint8)], -1)
+
+
+def encode_png(pixels: NDArray[np.uint8], strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
+    """A (H, W) or (H, W, 3) picture as PNG, each row less the one above: 3 times faster than Pillow's search for filters."""
+    height, width = pixels.shape[:2]
+    flat = pixels.reshape(height, -1)
+    rows = np.empty((height, flat.shape[1] + 1), np.uint8)
+    rows[:, 0] = 2
+    rows[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, strategy)
+    data = packer.compress(rows.tobytes()) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def _encode(sample: Rendered) -> Encoded:
+    annotation = {"K": sample.K, "uv_vis": sample.uv_vis, "xyz": sample.xyz}
+    return (
+        encode_png(sample.color, zlib.Z_RLE),
+        encode_png(sample.mask),
+        encode_png(encode_depth(sample.depth)),
+        annotation,
+    )
+
+
+def _work(seed: int, split: str, index: int) -> Encoded:
+    return _encode(render(seed, split, index))
+
+
+def _samples(seed: int, split: str, count: int, pool: ProcessPoolExecutor | None, ahead: int) -> Iterator[Encoded]:
+    """Samples 0 ... count-1 in order; at most `ahead` of them wait in memory."""
+    if pool is None:
+        yield from (_work(seed, split, index) for index in range(count))
+        return
+    waiting: list[Future[Encoded]] = []
+    for index in range(count):
+        waiting.append(pool.submit(_work, seed, split, index))
+        if len(waiting) > ahead:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+def _fresh(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A copy that pickles to the same bytes wherever `array` was made: one that came from a worker has its own dtype object."""
+    copy = np.empty(array.shape, np.float32)
+    copy[...] = array
+    return copy
+
+
+def _write(target: Path, seed: int, counts: dict[str, int], pool: ProcessPoolExecutor | None, ahead: int) -> None:
+    with (
+        zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive,
+        tqdm(total=sum(counts.values()), desc="rendering", unit="img") as bar,
+    ):
+
+        def store(name: str, data: bytes) -> None:
+            info = zipfile.ZipInfo(f"{TOP}/{name}", _DATE)
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+
+        for split, count in counts.items():
+            annotations: dict[int, Annotation] = {}
+            for index, (color, mask, depth, annotation) in enumerate(_samples(seed, split, count, pool, ahead)):
+                for folder, data in (("color", color), ("mask", mask), ("depth", depth)):
+                    store(f"{split}/{folder}/{index:05d}.png", data)
+                annotations[index] = {name: _fresh(annotation[name]) for name in ("K", "uv_vis", "xyz")}
+                bar.update()
+            store(f"{split}/anno_{split}.pickle", pickle.dumps(annotations, protocol=2))
+
+
+def write_archive(path: Path, *, seed: int, num_training: int, num_evaluation: int, workers: int | None = None) -> None:
+    """Render both splits and write an RHD-layout zip at `path`: the same bytes for any number of workers.
+
+    `workers` None takes every usable core. The file appears whole or not at all.
+    """
+    if seed < 0 or min(num_training, num_evaluation) < 0:
+        raise ParamsError(
+            f"render: seed and counts must not be negative, got '{(seed, num_training, num_evaluation)}'; correct params.yaml"
+        )
+    workers = workers or len(os.sched_getaffinity(0))
+    counts = {"training": num_training, "evaluation": num_evaluation}
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if workers == 1:
+            _write(partial, seed, counts, None, 0)
+        else:
+            # Compiles the kernels once, so that the workers load them from numba's cache.
+            render(seed, "training", 0)
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                _write(partial, seed, counts, pool, 8 * workers)
+        partial.replace(path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path}: cannot write the rendered archive, got '{error}'; free the disk or the path"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""One sample from its number: draw a scene, march it, shade it, photograph it, label it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handloom.data.synthetic import labels, raymarch, shade, shadow
+from handloom.data.synthetic.background import draw_background
+from handloom.data.synthetic.camera import develop
+from handloom.data.synthetic.dress import build_solids
+from handloom.data.synthetic.scene import SIZE, draw_scene
+
+SPLIT_IDS: Final = {"training": 0, "evaluation": 1}
+FAR_DEPTH: Final = 5.0
+"""Depth written where nothing is, metres: the encoding's end."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One sample as RHD holds it.
+
+    color (320, 320, 3) uint8 RGB; mask (320, 320) uint8, ids 0..33; depth (320, 320) float32, metres 0..5;
+    intrinsics `K` (3, 3), `uv_vis` (42, 3) pixels and visibility, `xyz` (42, 3) metres, camera frame: float32.
+    """
+
+    color: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    K: NDArray[np.float32]
+    uv_vis: NDArray[np.float32]
+    xyz: NDArray[np.float32]
+
+
+def _unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    return v / np.linalg.norm(v)
+
+
+def _lights(rng: np.random.Generator, mood: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The (6, 3) lights of `shade` for a background of mean linear colour `mood`."""
+    key = _unit(np.array([rng.normal(0, 0.7), -abs(rng.normal(0.6, 0.5)), rng.normal(-0.6, 0.5)]))
+    fill = _unit(np.array([-key[0] + rng.normal(0, 0.4), rng.normal(-0.2, 0.3), rng.normal(-0.4, 0.5)]))
+    warmth = rng.normal(0, 0.10)
+    tint = np.array([1 + warmth, 1.0, 1 - warmth])
+    level = mood / max(float(mood.mean()), 1e-3)
+    around = 0.6 + 0.4 * level
+    strength = rng.uniform(0.35, 1.3)
+    ambient = rng.uniform(0.15, 0.55)
+    return np.array(
+        [
+            key, strength * tint, fill, rng.uniform(0.0, 0.35) * around, ambient * around,
+            ambient * rng.uniform(0.3, 0.9) * around * np.array([1.05, 1.0, 0.92]),
+        ],
+        np.float32,
+    )  # fmt: skip
+
+
+def render(seed: int, split: str, index: int) -> Rendered:
+    """Sample `index` of `split`: the same for the same three, whatever else is rendered."""
+    rng = np.random.default_rng([seed, SPLIT_IDS[split], index])
+    scene = draw_scene(rng)
+    camera = scene.camera
+    solids, textures = build_solids(rng, scene)
+    floats, ints = solids.seen_from(camera.rotation, camera.position)
+    depth = np.zeros((SIZE, SIZE), np.float32)
+    which = np.full((SIZE, SIZE), -1, np.int32)
+    normal = np.zeros((SIZE, SIZE, 3), np.float32)
+    openness = np.ones((SIZE, SIZE), np.float32)
+    lit = np.ones((SIZE, SIZE), np.float32)
+    raymarch.march(floats, ints, camera.focal, SIZE, depth, which, normal, openness)
+    out = draw_background(rng, SIZE) ** 2
+    lights = _lights(rng, out[::8, ::8].mean((0, 1)))
+    shadow.cast(floats, ints, camera.focal, SIZE, depth, normal, lights[0], np.float32(rng.uniform(6, 24)), lit)
+    paints, rules = shade.paint_tables(solids)
+    shade.shade(floats, paints, rules, textures, camera.focal, SIZE, depth, which, normal, openness, lit, lights, out)
+    parts = np.array([*solids.parts, 0], np.uint8)
+    mask = parts[which]
+    intrinsics = np.array([[camera.focal, 0, SIZE / 2], [0, camera.focal, SIZE / 2], [0, 0, 1]], np.float32)
+    xyz = np.concatenate([labels.rhd_order(camera.to_camera(hand.joints)) for hand in scene.hands])
+    uv = labels.project(xyz, intrinsics)
+    seen = labels.visible(uv, mask)
+    return Rendered(
+        color=develop(rng, out),
+        mask=mask,
+        depth=np.where(depth > 0, np.minimum(depth, FAR_DEPTH), FAR_DEPTH).astype(np.float32),
+        K=intrinsics,
+        uv_vis=np.concatenate([uv, seen[:, None]], axis=1).astype(np.float32),
+        xyz=xyz,
+    )

@@ -1,0 +1,85 @@
+"""The test split, scored: figures over all, per keypoint and per sample."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from handloom import metrics
+from handloom.checkpoint import Model
+from handloom.data.prepared import PoseSet, SegmentSet
+from handloom.prediction import device, predict
+from handloom.skeleton import NAMES
+from handloom.tasks import POSE, SEGMENT, Predictions, keypoint_errors_px
+
+CURVE_PX = np.arange(0, 31.0)
+"""Thresholds of the PCK curve, px of the source picture."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one net does on a test split."""
+
+    predictions: Predictions
+    scores: dict[str, Any]
+    """Named figures over the whole split."""
+    samples: pd.DataFrame
+    """One row per picture or hand."""
+    tables: dict[str, pd.DataFrame]
+    """Further tables, by name, for plots."""
+
+
+def evaluate_segment(model: Model, test: SegmentSet, batch_size: int) -> Report:
+    """Score masks, hand against background, at the size of the network input."""
+    predictions, _ = predict(model.net.to(device()), SEGMENT, test, batch_size)
+    true = test.masks[:] > 0
+    intersection, union = metrics.overlap(predictions["masks"], true)
+    samples = pd.DataFrame(
+        {
+            "sample_id": test.ids[:],
+            "iou": metrics.iou(intersection, union),
+            "predicted_pixels": predictions["masks"].sum(axis=(1, 2)),
+            "true_pixels": true.sum(axis=(1, 2)),
+        }
+    )
+    scores = {"num_pictures": len(test), **SEGMENT.score(predictions, test)}
+    return Report(predictions, scores, samples, {})
+
+
+def evaluate_pose(model: Model, test: PoseSet, batch_size: int) -> Report:
+    """Score keypoints on the true crop: every kept hand, its visible keypoints, wrist as keypoint 0."""
+    predictions, _ = predict(model.net.to(device()), POSE, test, batch_size)
+    errors = keypoint_errors_px(predictions, test)
+    columns = {f"error_px.{name}": errors[:, i] for i, name in enumerate(NAMES)}
+    samples = pd.DataFrame(
+        {
+            "sample_id": test.ids[:],
+            "hand": np.where(test.sides[:] == 1, "left", "right"),
+            "num_visible": test.visible.sum(axis=1),
+            "pck_box_px": test.pck_px[:],
+            "epe_px": np.nanmean(errors, axis=1),
+            **columns,
+        }
+    )
+    scores = {"num_hands": len(test), **POSE.score(predictions, test)}
+    tables = {"keypoints": _per_keypoint(errors, test.pck_px[:]), "pck": _curve(errors)}
+    return Report(predictions, scores, samples, tables)
+
+
+def _per_keypoint(errors: NDArray[np.float64], box_px: NDArray[np.float32]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "keypoint": NAMES,
+            "pck_0.2": metrics.pck(errors, box_px),
+            "epe_mean_px": metrics.mean_per_keypoint(errors),
+            "epe_median_px": [float(np.median(e[~np.isnan(e)])) if not np.isnan(e).all() else np.nan for e in errors.T],
+            "auc_30px": [metrics.auc(errors[:, [i]]) for i in range(errors.shape[1])],
+            "num_visible": (~np.isnan(errors)).sum(axis=0),
+        }
+    )
+
+
+def _curve(errors: NDArray[np.float64]) -> pd.DataFrame:
+    return pd.DataFrame({"threshold_px": CURVE_PX, "pck": metrics.pck_curve(errors, CURVE_PX)})

@@ -1,0 +1,44 @@
+"""Whole files or none, and the hashes that DVC gives them."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from handloom.errors import EnvironmentFault
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a file so that a kill or a full disk leaves either the old file or the new one, whole.
+
+    Raises EnvironmentFault where the disk refuses.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path}: cannot be written, got '{error.strerror}'; free some space or rights"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def dvc_hash(path: Path) -> str:
+    """Give the hash that `dvc.lock` holds for a file or a folder.
+
+    A file's is its md5. A folder's is the md5 of the JSON listing of its files in order of path, and `.dir`.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    listing = [{"md5": dvc_hash(p), "relpath": p.relative_to(path).as_posix()} for p in files]
+    listing.sort(key=lambda entry: tuple(entry["relpath"].split("/")))
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"

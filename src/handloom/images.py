@@ -1,0 +1,64 @@
+"""Pictures in and out, and the two ways of resampling them. A picture is (H, W, 3) uint8 RGB."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from handloom.errors import DataError
+from handloom.geometry import Box
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB, or (H, W) for a mask."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused from their header: 100 megapixels decode to 300 MB."""
+
+
+def read(source: Path) -> Picture:
+    """Give a picture file as (H, W, 3) RGB, turned upright by its EXIF tag; raises DataError."""
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{source}: too large, got '{image.width}x{image.height}'; shrink it first")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError:
+        raise DataError(f"{source}: no such picture; check the path") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise DataError(f"{source}: not a readable picture, {error}; replace it") from None
+
+
+def encode_png(picture: Picture) -> bytes:
+    """Give the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def shrink(picture: Picture, size: int) -> Picture:
+    """Resize to (size, size) by area averaging: each result pixel is the mean of what it covers."""
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
+
+
+def shrink_sides(sides: Picture, size: int) -> Picture:
+    """Area-filter a mask of 0 background, 1 left, 2 right to (size, size).
+
+    A pixel is hand where hands cover at least half of it, and takes the side that covers more.
+    """
+    left, right = (shrink(np.where(sides == side, np.uint8(255), np.uint8(0)), size).astype(int) for side in (1, 2))
+    return np.where(left + right >= 128, np.where(right > left, 2, 1), 0).astype(np.uint8)
+
+
+def crop(picture: Picture, box: Box, size: int) -> Picture:
+    """Cut a box out and resample it to (size, size), triangle-filtered; black where the box leaves the picture.
+
+    Follows `Box.to_crop`: Pillow's `box` counts pixel edges just as `Box` does.
+    """
+    height, width = picture.shape[:2]
+    pad = max(0, int(np.ceil(max(-box.left, -box.top, box.right - width, box.bottom - height))))
+    canvas = ImageOps.expand(Image.fromarray(picture), pad) if pad else Image.fromarray(picture)
+    edges = (box.left + pad, box.top + pad, box.right + pad, box.bottom + pad)
+    return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, box=edges))

@@ -1,0 +1,81 @@
+"""From a picture to hands: the mask net finds regions, each region becomes a crop, the pose net reads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from handloom import images
+from handloom.checkpoint import Model, load_model
+from handloom.geometry import Box, Points
+from handloom.images import Picture
+from handloom.masks import region_boxes
+from handloom.tasks import POSE, SEGMENT
+
+MIN_REGION_PIXELS = 24
+"""Smaller regions of the 128 x 128 mask are stray pixels: about 12 px across in a 320 px picture."""
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One found hand."""
+
+    box: Box
+    """Around its mask, px of the picture."""
+    keypoints_px: Points
+    """(21, 2), px of the picture, in `skeleton.NAMES` order."""
+    peaks: NDArray[np.float32]
+    """(21,) peak height of each heatmap, 0..1: higher is surer, not calibrated."""
+
+
+class HandFinder:
+    """Both nets as one function of a picture.
+
+    The mask net sees the whole picture, padded with black to a square.
+    """
+
+    def __init__(self, segment: Model, pose: Model) -> None:
+        self.segment, self.pose = segment, pose
+        facts = pose.about["facts"]
+        self.size, self.crop_scale = int(facts["image_size"]), float(facts["crop_scale"])
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open `segment.safetensors` and `pose.safetensors` of a folder; raises CheckpointError."""
+        return cls(*(load_model(folder / f"{task.name}.safetensors", task.name) for task in (SEGMENT, POSE)))
+
+    def __call__(self, picture: Picture) -> list[Hand]:
+        """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
+        mask = self.square_mask(picture)
+        step = max(picture.shape[:2]) / self.size
+        boxes = [
+            Box(b.left * step, b.top * step, b.right * step, b.bottom * step)
+            for b in region_boxes(mask, MIN_REGION_PIXELS)
+        ]
+        return [self.read_hand(picture, box) for box in boxes]
+
+    @torch.inference_mode()
+    def square_mask(self, picture: Picture) -> NDArray[np.bool_]:
+        """Give the hand mask (size, size) of the picture padded right and below to a square."""
+        height, width = picture.shape[:2]
+        side = max(height, width)
+        square = np.zeros((side, side, 3), np.uint8)
+        square[:height, :width] = picture
+        logits = self.segment.net(self._batch(images.shrink(square, self.size)))
+        mask: NDArray[np.bool_] = SEGMENT.predict(logits, self.size)["masks"][0]
+        return mask
+
+    @torch.inference_mode()
+    def read_hand(self, picture: Picture, box: Box) -> Hand:
+        """Give the keypoints of the hand in a box around its mask."""
+        around = box.square(self.crop_scale)
+        said = POSE.predict(self.pose.net(self._batch(images.crop(picture, around, self.size))), self.size)
+        return Hand(box, around.to_image(said["keypoints"][0], self.size), said["peaks"][0])
+
+    def _batch(self, picture: Picture) -> Tensor:
+        where = next(self.segment.net.parameters()).device
+        return torch.from_numpy(picture.copy()).permute(2, 0, 1).unsqueeze(0).float().to(where)

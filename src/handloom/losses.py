@@ -1,0 +1,20 @@
+"""(prediction, target) -> scalar."""
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def mask_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
+    """Give the mean cross-entropy per pixel; (B, C, H, W) logits, (B, H, W) int64 class ids."""
+    return functional.cross_entropy(logits, mask)
+
+
+def heatmap_cross_entropy(logits: Tensor, along_x: Tensor, along_y: Tensor, visible: Tensor) -> Tensor:
+    """Give the mean cross-entropy between each visible keypoint's map and its separable target distribution.
+
+    (B, K, H, W) logits; (B, K, W) and (B, K, H) marginals, each summing to 1; (B, K) bool. Since the target sums to 1,
+    -sum(target * log_softmax) is logsumexp(logits) - sum(target * logits), and the second term factors.
+    """
+    expected = (logits * along_x.unsqueeze(-2)).sum(dim=-1).mul(along_y).sum(dim=-1)
+    per_map = logits.flatten(2).logsumexp(dim=-1) - expected
+    return (per_map * visible).sum() / visible.sum().clamp(min=1)

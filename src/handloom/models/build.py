@@ -1,0 +1,13 @@
+"""Nets by their sizes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from handloom.models.unet import UNet
+
+
+def build(outputs: int, sizes: Mapping[str, Any]) -> nn.Module:
+    """Give a fresh net of `outputs` channels; `sizes` is the `model` section of a net's params."""
+    return UNet(outputs, **sizes)

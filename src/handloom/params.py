@@ -1,0 +1,217 @@
+"""The typed twin of params.yaml: one frozen section per stage, checked whole every time it is read.
+
+No value has a default here: params.yaml is the one place for each, or `dvc params diff` would lie.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from handloom.errors import ParamsError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key needed, no other key allowed, no value converted but int to float."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SyntheticParams(Section):
+    """The archive that is rendered here."""
+
+    seed: Seed
+    num_training: Count
+    num_evaluation: Count
+
+
+class RhdParams(Section):
+    """The real archive: 7 GB, research only."""
+
+    zip: str | None
+    """A copy that is already on this machine; null downloads `url`."""
+    url: str
+    size: Count
+    """Bytes."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    """null: recorded at the first verified download and compared ever after."""
+
+
+class DownloadParams(Section):
+    """Where the raw archive comes from."""
+
+    source: Literal["synthetic", "rhd"]
+    synthetic: SyntheticParams
+    rhd: RhdParams
+
+
+class PreprocessParams(Section):
+    """How an archive becomes training arrays."""
+
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
+    """Side of both nets' square input, pixels."""
+    crop_scale: Annotated[float, Field(ge=1, le=4)]
+    """Side of a hand's crop over the longer side of its mask's box."""
+    crop_margin: Annotated[float, Field(ge=0, le=1)]
+    """Extra picture kept around a crop for augmentation, as a fraction of the crop's side, both edges together."""
+    min_hand_pixels: Count
+    """Hands with fewer mask pixels in the source picture get no crop."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the training split set aside for validation."""
+    max_bad_fraction: Fraction
+    """Unreadable samples are left out and counted up to this share of the archive; 0 stops at the first."""
+    seed: Seed
+
+
+class ModelParams(Section):
+    """Shape of one U-Net."""
+
+    width: Count
+    """Channels of the first level; each level below doubles them up to `cap`."""
+    depth: Annotated[int, Field(ge=1, le=6)]
+    """Times the resolution is halved below the stem."""
+    stem: Literal[1, 2, 4]
+    """Stride of the first convolution; 1 is the full-resolution net of the 2019 report."""
+    decoder: Positive
+    """Channels of the way up as a fraction of those of the way down."""
+    cap: Count
+
+
+class AugmentParams(Section):
+    """Ranges of the random changes to a training picture; all 0 changes nothing."""
+
+    rotation_deg: Annotated[float, Field(ge=0, le=180)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    """Zoom is drawn log-uniformly from [1 - scale, 1 / (1 - scale)]."""
+    shift: Fraction
+    """Largest translation, as a fraction of the crop's side."""
+    flip: Fraction
+    """Probability of a left-right mirror."""
+    color: Fraction
+    """Relative range of contrast, brightness and the gain of each channel."""
+
+
+class TrainParams(Section):
+    """How one of the two nets is trained."""
+
+    model: ModelParams
+    augment: AugmentParams
+    epochs: Positive
+    """Passes over the training rows; steps = epochs x rows / batch_size."""
+    batch_size: Count
+    learning_rate: Positive
+    warmup_fraction: Fraction
+    """Share of the steps over which the learning rate rises from 0."""
+    final_learning_rate: Fraction
+    """End of the cosine decay as a fraction of `learning_rate`; 1 keeps the rate constant."""
+    weight_decay: NotNegative
+    """AdamW's; 0 is plain Adam."""
+    clip_norm: NotNegative
+    """Largest norm of the gradient; 0 does not clip."""
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the averaged weights that are validated and saved; 0 uses the last weights."""
+    validate_every: Count
+    """Steps between validations."""
+    checkpoint_every: Count
+    """Steps between resume checkpoints."""
+    seed: Seed
+
+
+class SegmentParams(TrainParams):
+    """Training of the hand mask net."""
+
+
+class PoseParams(TrainParams):
+    """Training of the keypoint net."""
+
+    sigma_px: Positive
+    """Standard deviation of the target Gaussians, pixels of the network input."""
+
+
+class EvaluateParams(Section):
+    """How the test split is scored and shown."""
+
+    batch_size: Count
+    num_pictures: Count
+    """Samples drawn in each figure of predictions."""
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    download: DownloadParams
+    preprocess: PreprocessParams
+    segment: SegmentParams
+    pose: PoseParams
+    evaluate: EvaluateParams
+
+    @model_validator(mode="after")
+    def _input_survives_every_halving(self) -> Self:
+        for name, net in (("segment", self.segment), ("pose", self.pose)):
+            stride = net.model.stem * 2**net.model.depth
+            if self.preprocess.image_size % stride:
+                raise ValueError(
+                    f"preprocess.image_size: must divide by {name}.model's stem x 2^depth = {stride}, "
+                    f"got '{self.preprocess.image_size}'; choose another size, stem or depth"
+                )
+        return self
+
+    @classmethod
+    def load(cls, path: Path = Path("params.yaml")) -> Self:
+        """Read and check the whole file, so that a typo anywhere stops every stage at once."""
+        try:
+            raw = YAML(typ="safe").load(path)
+        except FileNotFoundError:
+            raise ParamsError(f"{path}: no such file; run from the repository's root") from None
+        except YAMLError as error:
+            raise ParamsError(f"{path}: not valid YAML, {' '.join(str(error).split())}; correct it") from None
+        return cls.parse(raw, str(path))
+
+    @classmethod
+    def parse(cls, raw: Any, where: str) -> Self:
+        """Check plain YAML data; raises ParamsError that names the first wrong key, its value and the remedy."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            # a misspelt key is also a missing one: say the spelling first
+            first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+            raise ParamsError(f"{where}: {_explain(cls, first)}") from None
+
+
+def _explain(root: type[Section], error: ErrorDetails) -> str:
+    """Say in one line what pydantic found: `key: what, got 'value'; what to do`."""
+    key = ".".join(str(part) for part in error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            known = sorted(_section(root, error["loc"][:-1]).model_fields)
+            near = get_close_matches(str(error["loc"][-1]), known, n=1)
+            return f"{key}: unknown key; " + (
+                f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+            )
+        case "missing":
+            return f"{key}: missing; add it, presets/default.yaml shows it"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _:
+            what = error["msg"].removeprefix("Input ")
+            return f"{key}: {what}, got '{error['input']}'; presets/default.yaml shows a good value"
+
+
+def _section(root: type[Section], loc: tuple[int | str, ...]) -> type[Section]:
+    """Give the section class that stands at a place of the file."""
+    for part in loc:
+        kind = root.model_fields[str(part)].annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, Section)
+        root = kind
+    return root

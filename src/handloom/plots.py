@@ -1,0 +1,105 @@
+"""The figures of an evaluation, as PNG: curves, masks, crops and keypoints. No display, no network."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from handloom import draw, images
+from handloom.data.prepared import PoseSet, SegmentSet
+from handloom.data.rhd import RhdArchive
+from handloom.images import Picture
+from handloom.inference import HandFinder
+from handloom.tasks import Predictions, Task
+
+mpl.rcParams["svg.hashsalt"] = "handloom"  # nothing in a figure depends on when it was drawn
+LABELS = {"iou_mean": "mean mask IoU", "pck_0.2": "PCK@0.2"}
+DPI = 110
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def training_curves(task: Task, validations: pd.DataFrame) -> bytes:
+    """Give loss and validation score over the steps (the 2019 report's figure 2.4)."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = validations["step"]
+    left.plot(steps, validations["train_loss"], label="training", color="#8a8f98")
+    left.plot(steps, validations["val_loss"], label="validation", color="#1f6feb")
+    left.set(title=f"{task.name}: loss", xlabel="step", ylabel="cross-entropy")
+    left.legend(frameon=False)
+    right.plot(steps, validations[f"val_{task.headline}"], color="#1f6feb")
+    right.set(title=f"{task.name}: validation", xlabel="step", ylabel=LABELS[task.headline], ylim=(0, 1))
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def pck_curve(curve: pd.DataFrame, keypoints: pd.DataFrame) -> bytes:
+    """Give the share of keypoints below each error, and each keypoint's median error."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(curve["threshold_px"], curve["pck"], color="#1f6feb")
+    left.set(title="Keypoints nearer than a threshold", xlabel="px of the 320 px picture", ylabel="share", ylim=(0, 1))
+    left.grid(alpha=0.25)
+    right.barh(keypoints["keypoint"], keypoints["epe_median_px"], color="#1f6feb")
+    right.invert_yaxis()
+    right.tick_params(axis="y", labelsize=7)
+    right.set(title="Median error", xlabel="px of the 320 px picture")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Give `count` rows spread evenly over `total`: no choice of the good ones."""
+    return [int(row) for row in np.linspace(0, total - 1, min(count, total)).round()]
+
+
+def mask_pictures(predictions: Predictions, test: SegmentSet, count: int) -> bytes:
+    """Give predicted against true masks (figure 2.5): agreement green, false hand orange, missed hand blue."""
+    pictures: list[Picture] = []
+    for row in spread(len(test), count):
+        true = test.masks[row] > 0
+        shown = test.images[row], draw.mask(test.images[row], predictions["masks"][row], true)
+        pictures += [draw.enlarge(np.asarray(picture), 2) for picture in shown]
+    return images.encode_png(draw.grid(pictures, columns=6))
+
+
+def keypoint_pictures(task: Task, predictions: Predictions, test: PoseSet, count: int) -> bytes:
+    """Give predicted keypoints in color over the true ones in white (figures 2.7 and 2.8), visible ones only."""
+    shown = [task.show(predictions, test, row) for row in spread(len(test), count)]
+    return images.encode_png(draw.grid(shown, columns=6))
+
+
+def crop_pictures(finder: HandFinder, archive: RhdArchive, sample_ids: Sequence[int]) -> bytes:
+    """Give the way from a picture to a hand (figure 2.3): mask and box, the box's crop, keypoints in the picture."""
+    pictures: list[Picture] = []
+    for sample_id in sample_ids:
+        picture = archive.color("evaluation", sample_id)
+        pictures += _way(finder, picture)
+    return images.encode_png(draw.grid(pictures, columns=6))
+
+
+def _way(finder: HandFinder, picture: Picture) -> list[Picture]:
+    """Give three square pictures: the mask with its boxes, the first crop, all keypoints."""
+    side = max(picture.shape[:2])
+    factor = side // finder.size + 1
+    mask = images.shrink(draw.enlarge(finder.square_mask(picture).astype(np.uint8) * 255, factor), side) >= 128
+    masked, overlay = draw.mask(picture, mask), picture
+    crop: Any = np.zeros_like(picture)
+    for number, hand in enumerate(finder(picture)):
+        masked = draw.box(masked, hand.box)
+        overlay = draw.skeleton(overlay, hand.keypoints_px)
+        if number == 0:
+            crop = images.crop(picture, hand.box.square(finder.crop_scale), side)
+    return [masked, crop, overlay]

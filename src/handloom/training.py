@@ -1,0 +1,223 @@
+"""The one loop that trains either net.
+
+Every random choice of a step depends on (seed, step) alone, so a training that resumes at step n draws what the
+uninterrupted one would have drawn: on a CPU, with the same number of threads, the final weights are equal to the bit.
+"""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, nn
+from tqdm import tqdm
+
+from handloom import draw, images
+from handloom.checkpoint import Resume
+from handloom.errors import CheckpointError, TrainingFailed
+from handloom.models.build import build
+from handloom.params import TrainParams
+from handloom.prediction import device, predict, to_device
+from handloom.tasks import Task
+from handloom.tracking import Run
+
+NUM_SHOWN = 16
+"""Validation samples in the picture that goes with each run."""
+LOSS_WINDOW = 25
+"""Steps over which the loss of the progress line and the curves is averaged."""
+
+
+def num_steps(params: TrainParams, rows: int) -> int:
+    """Give the number of steps that make up the params' epochs."""
+    return max(1, round(params.epochs * rows / params.batch_size))
+
+
+def learning_rate(params: TrainParams, step: int, steps: int) -> float:
+    """Give a step's rate: a linear rise, then half a cosine down to the final rate."""
+    warmup = params.warmup_fraction * steps
+    if step < warmup:
+        return params.learning_rate * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1.0, steps - warmup)
+    low = params.final_learning_rate
+    return params.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def batch_rows(step: int, batch_size: int, rows: int, seed: int) -> NDArray[np.int64]:
+    """Give the rows of a step: every epoch is a permutation of its own, and batches run on across epochs."""
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return np.array([_epoch_order(place // rows, rows, seed)[place % rows] for place in places])
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(epoch: int, rows: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+@torch.no_grad()
+def average_into(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
+    """Move averaged weights towards the current ones; the decay is at most (1 + n) / (10 + n), so early steps count."""
+    rate = 1 - min(decay, (1 + step) / (10 + step))
+    pairs = list(zip(average.state_dict().values(), current.state_dict().values(), strict=True))
+    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)
+    for a, b in pairs:
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+@dataclass
+class Training:
+    """A net on its way: all that changes from step to step."""
+
+    net: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    """Of every step."""
+    validations: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, task: Task, params: TrainParams, where: torch.device) -> "Training":
+        """Give fresh weights, drawn from the params' seed."""
+        torch.manual_seed(params.seed)
+        net = build(task.outputs, params.model.model_dump()).to(where)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
+        optimizer = torch.optim.AdamW(net.parameters(), params.learning_rate, weight_decay=params.weight_decay)
+        return cls(net, deepcopy(net), optimizer)
+
+    def state(self) -> dict[str, Any]:
+        """Give what resuming needs. No RNG state: every draw depends on (seed, step)."""
+        return {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "losses": self.losses,
+            "validations": self.validations,
+            "threads": torch.get_num_threads(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state; raises CheckpointError where it does not fit the net."""
+        try:
+            self.net.load_state_dict(state["net"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.losses, self.validations = state["step"], state["losses"], state["validations"]
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"resume state: does not fit the net, got '{error}'; delete .checkpoints") from None
+
+    def advance(self, task: Task, samples: Any, params: Any, steps: int) -> None:
+        """Make one step; raises TrainingFailed where the loss is no number."""
+        where = next(self.net.parameters()).device
+        rate = learning_rate(params, self.step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        draws = Generator().manual_seed(params.seed * 1_000_003 + self.step)
+        rows = batch_rows(self.step, params.batch_size, len(samples), params.seed)
+        inputs, target = samples.augmented(rows, params.augment, draws)
+        self.net.train()
+        loss = task.loss(self.net(inputs.to(where)), to_device(target, where), params, samples.size)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if params.clip_norm:
+            nn.utils.clip_grad_norm_(self.net.parameters(), params.clip_norm)
+        self.optimizer.step()
+        average_into(self.average, self.net, params.ema, self.step)
+        self.losses.append(float(loss.detach()))
+        self.step += 1
+        if not math.isfinite(self.losses[-1]):
+            raise TrainingFailed(
+                f"train {task.name}: the loss is no number at step {self.step}, got '{self.losses[-1]}'; "
+                f"lower {task.name}.learning_rate, which is {params.learning_rate}"
+            )
+
+    def recent_loss(self) -> float:
+        """Give the mean loss of the last steps."""
+        return float(np.mean(self.losses[-LOSS_WINDOW:]))
+
+
+def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: Run) -> Training:
+    """Train a net on (training set, validation set) to the end of its schedule; goes on where `resume` left off.
+
+    SIGTERM and SIGINT save the state and end the process with 143 or 130. Raises TrainingFailed where it diverges.
+    """
+    samples, validation = data
+    steps = num_steps(params, len(samples))
+    training = Training.begin(task, params, device())
+    if state := resume.load():
+        training.restore(state)
+    with _stop_on_signal() as stopped, _progress(task, training.step, steps, resume) as bar:
+        begun, first = time.perf_counter(), training.step
+        while training.step < steps:
+            training.advance(task, samples, params, steps)
+            done = training.step
+            run.metrics({"loss": training.losses[-1]}, done)
+            if done % params.validate_every == 0 or done == steps:
+                scores = _validate(task, training, validation, params, run)
+                rate = (done - first) * params.batch_size / (time.perf_counter() - begun)
+                epoch = done * params.batch_size / len(samples)
+                run.metrics({**scores, "images_per_second": rate, "epoch": epoch}, done)
+                run.flush()
+            if done % params.checkpoint_every == 0 or stopped:
+                resume.save(training.state())
+            if stopped:
+                raise SystemExit(128 + stopped[0])
+            bar.set_postfix_str(_postfix(task, training), refresh=False)
+            bar.update()
+    return training
+
+
+def _validate(task: Task, training: Training, validation: Any, params: Any, run: Run) -> dict[str, float]:
+    """Score the averaged weights on the validation set, and keep a picture of the first samples."""
+    predictions, loss = predict(training.average, task, validation, params.batch_size, params)
+    scores = {f"val_{name}": value for name, value in task.score(predictions, validation).items()}
+    scores = {"train_loss": training.recent_loss(), "val_loss": loss, **scores}
+    training.validations.append({"step": training.step, **scores})
+    shown = [task.show(predictions, validation, row) for row in range(min(NUM_SHOWN, len(validation)))]
+    run.picture(images.encode_png(draw.grid(shown, columns=4)), "validation.png")
+    return scores
+
+
+def _postfix(task: Task, training: Training) -> str:
+    best = training.validations[-1:]
+    score = f", {task.headline} {best[0][f'val_{task.headline}']:.3f}" if best else ""
+    return f"loss {training.recent_loss():.4f}{score}"
+
+
+def _progress(task: Task, step: int, steps: int, resume: Resume) -> "tqdm[Any]":
+    if step:
+        tqdm.write(f"train {task.name}: goes on from step {step} of {steps}", file=None)
+    elif resume.others:
+        tqdm.write(f"train {task.name}: starts anew; the unfinished training of other params, data or code stays aside")
+    # DVC's output is no terminal at times: then a line every 20 s will do
+    return tqdm(
+        total=steps, initial=step, desc=f"train {task.name}", unit="step", mininterval=0.5 if os.isatty(2) else 20
+    )
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """Give a list that holds the signal's number once SIGTERM or SIGINT came: the loop ends at its next step."""
+    stopped: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,41 @@
+import math
+
+import torch
+
+from handloom import heatmaps
+
+
+def test_a_target_is_the_discrete_gaussian_written_out() -> None:
+    row = heatmaps.encode(torch.tensor([1.0]), 3, sigma=1.0)[0]
+    side = math.exp(-0.5)
+    assert torch.allclose(row, torch.tensor([side, 1.0, side]) / (1 + 2 * side))
+
+
+def test_a_centre_beyond_the_border_is_still_a_distribution() -> None:
+    row = heatmaps.encode(torch.tensor([-40.0]), 8, sigma=0.5)[0]
+    assert torch.isfinite(row).all()
+    assert row.argmax() == 0
+    assert torch.isclose(row.sum(), torch.tensor(1.0))
+
+
+def test_map_coordinates_keep_pixel_centres() -> None:
+    # the first map pixel of stride 2 covers input pixels 0 and 1: their middle is 0.5
+    assert heatmaps.from_map(torch.tensor(0.0), 2) == 0.5
+    assert heatmaps.to_map(torch.tensor(0.5), 2) == 0.0
+
+
+def test_decode_undoes_encode_below_a_pixel() -> None:
+    points = torch.tensor([[[20.3, 31.8], [5.0, 60.0], [40.49, 12.51]]])
+    x, y = (heatmaps.encode(points[..., axis], 64, sigma=1.5) for axis in (0, 1))
+    logits = (y.unsqueeze(-1) * x.unsqueeze(-2)).clamp(min=1e-30).log()
+    found, peaks = heatmaps.decode(logits)
+    assert (found - points).norm(dim=-1).max() < 0.05
+    assert torch.allclose(peaks, (x.amax(-1) * y.amax(-1)), atol=1e-4)
+
+
+def test_decode_keeps_to_the_highest_mode_and_to_the_map() -> None:
+    logits = torch.zeros(1, 2, 8, 8)
+    logits[0, 0, 0, 0], logits[0, 0, 7, 7] = 30.0, 25.0  # one corner against the other
+    logits[0, 1, 7, 0] = 40.0
+    found, _ = heatmaps.decode(logits)
+    assert torch.allclose(found[0], torch.tensor([[0.0, 0.0], [0.0, 7.0]]), atol=1e-3)

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handloom import images
+from handloom.errors import DataError
+from handloom.geometry import Box
+
+
+def test_shrink_is_the_mean_of_what_a_pixel_covers() -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    picture[:2, :2] = [[[10], [20]], [[30], [40]]]
+    assert images.shrink(picture, 2)[..., 0].tolist() == [[25, 0], [0, 0]]
+
+
+def test_a_pixel_is_hand_where_hands_cover_half_of_it() -> None:
+    sides = np.array([[1, 1, 0, 0], [1, 2, 0, 1], [2, 0, 0, 0], [0, 0, 0, 0]], np.uint8)
+    assert images.shrink_sides(sides, 2).tolist() == [[1, 0], [0, 0]]
+    assert images.shrink_sides(np.array([[2, 1], [2, 0]], np.uint8), 1).tolist() == [[2]]
+
+
+def test_a_crop_of_its_own_size_is_the_picture_itself() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    assert np.array_equal(images.crop(picture, Box(2, 3, 7, 8), 5), picture[3:8, 2:7])
+
+
+def test_a_crop_beyond_the_border_is_black_there() -> None:
+    picture = np.full((4, 4, 3), 200, np.uint8)
+    assert images.crop(picture, Box(-2, 0, 2, 4), 4)[..., 0].tolist() == [[0, 0, 200, 200]] * 4
+
+
+def test_a_bright_pixel_is_found_where_to_crop_says() -> None:
+    picture = np.zeros((40, 40), np.uint8)
+    picture[13, 22] = 255
+    box = Box(10.5, 4.25, 32.5, 26.25)
+    crop = images.crop(np.dstack([picture] * 3), box, 88)[..., 0].astype(float)
+    y, x = np.indices(crop.shape)
+    found = [(x * crop).sum() / crop.sum(), (y * crop).sum() / crop.sum()]
+    np.testing.assert_allclose(found, box.to_crop(np.array([22, 13], np.float32), 88), atol=0.02)
+
+
+def test_read_turns_a_picture_upright(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side
+    Image.new("L", (8, 4)).save(path, exif=exif)
+    assert images.read(path).shape == (8, 4, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"broken\.png: not a readable picture"):
+        images.read(path)

@@ -1,0 +1,37 @@
+import math
+
+import torch
+
+from handloom import losses
+
+
+def test_heatmap_cross_entropy_is_that_of_the_dense_target() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 5, 4, generator=draw)
+    x = torch.softmax(torch.randn(2, 3, 4, generator=draw), -1)
+    y = torch.softmax(torch.randn(2, 3, 5, generator=draw), -1)
+    visible = torch.tensor([[True, False, True], [False, False, True]])
+    dense = -(y.unsqueeze(-1) * x.unsqueeze(-2) * torch.log_softmax(logits.flatten(2), -1).view_as(logits)).sum(
+        (-1, -2)
+    )
+    assert torch.isclose(losses.heatmap_cross_entropy(logits, x, y, visible), dense[visible].mean(), atol=1e-5)
+
+
+def test_a_flat_map_costs_the_log_of_its_pixels() -> None:
+    uniform = torch.full((1, 1, 4), 0.25)
+    seen = torch.ones(1, 1, dtype=torch.bool)
+    loss = losses.heatmap_cross_entropy(torch.zeros(1, 1, 4, 4), uniform, uniform, seen)
+    assert math.isclose(loss.item(), math.log(16), rel_tol=1e-6)
+
+
+def test_its_gradient_is_prediction_minus_target() -> None:
+    logits = torch.zeros(1, 1, 1, 2, requires_grad=True)
+    one, x = torch.ones(1, 1, 1), torch.tensor([[[1.0, 0.0]]])
+    losses.heatmap_cross_entropy(logits, x, one, torch.ones(1, 1, dtype=torch.bool)).backward()
+    assert logits.grad is not None
+    assert torch.allclose(logits.grad.flatten(), torch.tensor([-0.5, 0.5]))
+
+
+def test_no_visible_keypoint_costs_nothing() -> None:
+    x = torch.full((1, 1, 2), 0.5)
+    assert losses.heatmap_cross_entropy(torch.ones(1, 1, 2, 2), x, x, torch.zeros(1, 1, dtype=torch.bool)) == 0

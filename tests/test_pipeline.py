@@ -1,0 +1,90 @@
+"""dvc.yaml, params.yaml, the presets, the commands and the imports tell one story."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+from handloom.params import Params
+from pipeline import layout, preset
+from pipeline.stage import stage
+
+STAGES = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
+ENTRY = {
+    "download": {"handloom.data.download", "handloom.data.synthetic.archive"},
+    "preprocess": {"handloom.data.prepare"},
+    "train": {"handloom.training"},
+    "evaluate": {"handloom.evaluation", "handloom.plots"},
+}
+WATCHED_OTHERWISE = {
+    "handloom",  # an empty package
+    "handloom.errors",  # words, not results
+    "handloom.files",  # whole files or none, whatever is in them
+    "handloom.params",  # DVC watches the values
+    "handloom.tracking",  # what is told of a run does not change it
+}
+GRAPH = grimp.build_graph("handloom")
+
+
+def source(module: str) -> Path:
+    path = Path("src", *module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_each_stage_is_a_command() -> None:
+    assert set(STAGES) == set(stage.commands)
+
+
+def test_each_params_section_belongs_to_one_stage() -> None:
+    used = [
+        name
+        for each in STAGES.values()
+        for param in each["params"]
+        for name in (each["matrix"]["net"] if "${" in param else [param])
+    ]
+    assert sorted(used) == sorted(Params.model_fields)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_dependencies_are_the_imports(name: str) -> None:
+    modules = ENTRY[name].union(*(GRAPH.find_upstream_modules(module) for module in ENTRY[name])) - WATCHED_OTHERWISE
+    imported = {path for path in map(source, modules) if path.read_text().strip()}
+    deps = [path for path in layout.deps(name) if path.parts[0] == "src"]
+    covered = {path: {file for file in imported if path == file or path in file.parents} for path in deps}
+    assert [path for path, files in covered.items() if not files] == []
+    assert imported - set().union(*covered.values()) == set()
+
+
+@pytest.mark.parametrize("name", preset.names())
+def test_each_preset_gives_whole_params(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(preset.render(name))
+    Params.load(path)
+
+
+def test_the_default_preset_keeps_its_comments() -> None:
+    assert preset.render("default") == (layout.PRESETS / "default.yaml").read_text()
+
+
+def test_report_2019_is_the_reports_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(preset.render("report-2019"))
+    params = Params.load(path)
+    assert (params.download.synthetic.num_training, params.download.synthetic.num_evaluation) == (41258, 2728)
+    for net in (params.segment, params.pose):
+        assert (net.model.stem, net.batch_size, net.learning_rate, net.epochs) == (1, 32, 0.001, 25)
+        assert (net.weight_decay, net.final_learning_rate, net.validate_every) == (0, 1, 100)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
+def test_help_does_not_import_torch(words: list[str]) -> None:
+    code = (
+        "import sys; from pipeline.stage import stage\n"
+        f"try: stage({words!r})\n"
+        "finally: print([m for m in ('torch', 'mlflow', 'pandas', 'numba') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

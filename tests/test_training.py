@@ -1,0 +1,173 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from handloom.checkpoint import Resume
+from handloom.errors import CheckpointError, EnvironmentFault, TrainingFailed
+from handloom.params import Params, TrainParams
+from handloom.tasks import POSE, SEGMENT, Task
+from handloom.tracking import Nobody
+from handloom.training import batch_rows, learning_rate, train
+
+QUICK = {"epochs": 2.0, "batch_size": 8, "validate_every": 3, "checkpoint_every": 2, "clip_norm": 1.0}
+TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
+
+
+def quick(params: TrainParams, **changes: Any) -> TrainParams:
+    model = params.model.model_copy(update=TINY)
+    return params.model_copy(update={**QUICK, "model": model, **changes})
+
+
+def run(task: Task, params: TrainParams, prepared: Path, resume: Resume) -> dict[str, torch.Tensor]:
+    data = tuple(task.data.load(prepared / task.name, split) for split in ("train", "val"))
+    return train(task, data, params, resume, Nobody()).average.state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_rate_rises_then_falls_to_its_share(params: Params) -> None:
+    hot = params.segment.model_copy(update={"learning_rate": 1.0, "warmup_fraction": 0.1, "final_learning_rate": 0.25})
+    rates = [learning_rate(hot, step, 100) for step in range(100)]
+    assert max(rates) == rates[10] == 1.0
+    assert rates[0] == pytest.approx(1 / 11)
+    assert rates[55] == pytest.approx(0.625)
+    assert rates[-1] == pytest.approx(0.25, abs=1e-3)
+    constant = hot.model_copy(update={"warmup_fraction": 0.0, "final_learning_rate": 1.0})
+    assert {learning_rate(constant, step, 100) for step in range(100)} == {1.0}
+
+
+def test_every_epoch_sees_every_row_once() -> None:
+    rows = np.concatenate([batch_rows(step, 4, 10, seed=1) for step in range(5)])
+    assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
+    assert rows[:10].tolist() != rows[10:].tolist()
+
+
+@pytest.mark.parametrize("task", [SEGMENT, POSE])
+def test_it_overfits_eight_samples(task: Task, prepared: Path, params: Params, tmp_path: Path) -> None:
+    still = params.segment.augment.model_copy(
+        update={"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "flip": 0.0, "color": 0.0}
+    )
+    steady = getattr(params, task.name).model_copy(
+        update={
+            "augment": still,
+            "epochs": 120.0,
+            "batch_size": 8,
+            "validate_every": 120,
+            "checkpoint_every": 1000,
+            "ema": 0.0,
+        }
+    )
+    whole = task.data.load(prepared / task.name, "train")
+    arrays = {name: value[:8] for name, value in vars(whole).items() if isinstance(value, np.ndarray)}
+    eight = task.data(**arrays, size=whole.size)
+    result = train(task, (eight, eight), steady, Resume(tmp_path, task.name, "k"), Nobody())
+    assert result.validations[-1][f"val_{task.headline}"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    prepared: Path, params: Params, tmp_path: Path
+) -> None:
+    first, second, other = (
+        run(SEGMENT, quick(params.segment, seed=seed), prepared, Resume(tmp_path / name, "segment", "k"))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert same(first, second)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("task", [SEGMENT, POSE])
+def test_a_killed_training_goes_on_to_the_same_weights(
+    task: Task, prepared: Path, params: Params, tmp_path: Path
+) -> None:
+    chosen = quick(getattr(params, task.name))
+    whole = run(task, chosen, prepared, Resume(tmp_path / "whole", task.name, "k"))
+    code = f"""
+import os, signal, sys, torch
+sys.path[:0] = ["tests", "src"]
+from pathlib import Path
+import handloom.training as t
+from handloom.checkpoint import Resume
+from handloom.params import Params
+from handloom.tasks import TASKS
+from test_training import quick, run
+torch.set_num_threads(1)
+save = Resume.save
+def save_and_die(self, state):
+    save(self, state)
+    if state["step"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Resume.save = save_and_die
+params = getattr(Params.load(Path("presets/default.yaml")), {task.name!r})
+resume = Resume(Path({str(tmp_path / "cut")!r}), {task.name!r}, "k")
+run(TASKS[{task.name!r}], quick(params), Path({str(prepared)!r}), resume)
+"""
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    resume = Resume(tmp_path / "cut", task.name, "k")
+    state = resume.load()
+    assert state is not None
+    assert state["step"] == 2
+    assert same(run(task, chosen, prepared, resume), whole)
+
+
+def test_sigterm_saves_the_state_and_ends_with_143(
+    prepared: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resume = Resume(tmp_path, "segment", "k")
+    from handloom.training import Training
+
+    advance = Training.advance
+
+    def advance_and_stop(self: Training, *rest: Any) -> None:
+        advance(self, *rest)
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "advance", advance_and_stop)
+    with pytest.raises(SystemExit) as stopped:
+        run(SEGMENT, quick(params.segment), prepared, resume)
+    assert stopped.value.code == 143
+    state = resume.load()
+    assert state is not None
+    assert state["step"] == 3
+
+
+def test_state_of_other_params_is_refused(tmp_path: Path) -> None:
+    Resume(tmp_path, "segment", "a" * 64).save({"step": 1})
+    other = Resume(tmp_path, "segment", "a" * 16 + "b" * 48)  # the folder's name alone would not tell them apart
+    with pytest.raises(CheckpointError, match="of other params"):
+        other.load()
+
+
+def test_damaged_state_is_named(tmp_path: Path) -> None:
+    resume = Resume(tmp_path, "segment", "a" * 64)
+    resume.save({"step": 1})
+    path = resume.folder / "last.pt"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match=r"last\.pt: damaged"):
+        resume.load()
+
+
+def test_one_training_at_a_time(tmp_path: Path) -> None:
+    resume = Resume(tmp_path, "segment", "a" * 64)
+    with (
+        resume.locked(),
+        pytest.raises(EnvironmentFault, match="another process trains segment"),
+        resume.locked(),
+    ):
+        pass
+
+
+def test_a_loss_that_is_no_number_stops_the_training(prepared: Path, params: Params, tmp_path: Path) -> None:
+    hot = quick(params.segment, learning_rate=1e30, clip_norm=0.0, epochs=20.0)
+    with pytest.raises(TrainingFailed, match=r"the loss is no number at step \d+, got '(nan|inf)'; lower segment"):
+        run(SEGMENT, hot, prepared, Resume(tmp_path, "segment", "k"))
