@@ -276,6 +276,16 @@ _KINDS: Final[tuple[tuple[Callable[[Rng, int], Image.Image], float], ...]] = (
 _CHANCES: Final = np.array([chance for _, chance in _KINDS])
 
 
+def draw_desk(rng: Rng, size: int) -> Image.Image:
+    """A (size, size) table top with things on it, seen from above."""
+    return (_desk if rng.random() < 0.75 else _surface)(rng, size)
+
+
+def draw_wall(rng: Rng, size: int) -> Image.Image:
+    """A (size, size) wall seen from the front."""
+    return (_bricks, _plain, _surface)[int(rng.integers(3))](rng, size)
+
+
 def draw_background(rng: np.random.Generator, size: int) -> Field:
     """A (size, size, 3) display-referred picture, float32 0..1, unevenly lit and often out of focus."""
     image = _KINDS[rng.choice(len(_KINDS), p=_CHANCES)][0](rng, size)

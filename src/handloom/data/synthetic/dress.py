@@ -10,6 +10,7 @@ from handloom.data.synthetic import person, texture
 from handloom.data.synthetic.flesh import add_hand
 from handloom.data.synthetic.noise import any_colour, linear, skin_colour, tile_noise
 from handloom.data.synthetic.person import HAIR_STYLES, Outfit
+from handloom.data.synthetic.props import add_props
 from handloom.data.synthetic.scene import Scene
 from handloom.data.synthetic.solids import CLOTH, FACE, HAIR, SKIN, Paint, Solids
 
@@ -76,4 +77,5 @@ def build_solids(rng: np.random.Generator, scene: Scene) -> tuple[Solids, Field]
         person.add_arm(solids, scene.build, outfit, hand.shoulder, hand.elbow, hand.wrist, hand.rotation[2])
     person.add_body(solids, scene.build, outfit)
     person.add_head(solids, scene.build, outfit, scene.head_yaw, scene.head_pitch)
+    add_props(rng, solids, scene)
     return solids, textures

@@ -10,6 +10,7 @@ from handloom.data.synthetic import labels, raymarch, shade, shadow
 from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
 from handloom.data.synthetic.dress import build_solids
+from handloom.data.synthetic.planes import draw_planes, lay
 from handloom.data.synthetic.scene import SIZE, draw_scene
 
 SPLIT_IDS: Final = {"training": 0, "evaluation": 1}
@@ -70,6 +71,8 @@ def render(seed: int, split: str, index: int) -> Rendered:
     lit = np.ones((SIZE, SIZE), np.float32)
     raymarch.march(floats, ints, camera.focal, SIZE, depth, which, normal, openness)
     out = draw_background(rng, SIZE) ** 2
+    for plane in draw_planes(rng, scene):
+        lay(plane, camera, depth, which, normal, out)
     lights = _lights(rng, out[::8, ::8].mean((0, 1)))
     shadow.cast(floats, ints, camera.focal, SIZE, depth, normal, lights[0], np.float32(rng.uniform(6, 24)), lit)
     paints, rules = shade.paint_tables(solids)

@@ -55,6 +55,12 @@ def shade(  # type: ignore[no-untyped-def]
             if z <= 0:
                 continue
             s = which[r, c]
+            if s < 0:
+                # A plane: its colour stands in `out` already.
+                flat = max(normal[r, c, 0] * lights[0, 0] + normal[r, c, 1] * lights[0, 1] + normal[r, c, 2] * lights[0, 2], 0.0)
+                for k in range(3):
+                    out[r, c, k] *= lights[1, k] * flat * lit[r, c] + 0.5 * (lights[4, k] + lights[5, k]) + 0.3 * lights[3, k]
+                continue
             x, y = (c - centre) / focal * z, (r - centre) / focal * z
             f = floats[s]
             dx, dy, dz = x - f[9], y - f[10], z - f[11]
