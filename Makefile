@@ -5,18 +5,25 @@ BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.runtime
 STAMP_DEV := $(VENV)/.dev
 
-# DVC runs `python` from PATH; waiting threads that spin take the other core's time (3x on a busy two-core machine)
+HALF := $(shell cores=$$(nproc); echo $$(( cores > 1 ? cores / 2 : 1 )))
+
+# DVC takes `python` from PATH
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
-export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help repro test lint smoke ui clean
+.PHONY: help repro train@segment train@pose test lint smoke ui clean
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# Both nets side by side, half of the cores each: on two cores 190 images/s together, against 140 one after the other
 repro: $(STAMP) ## run what is out of date of the pipeline
+	dvc repro preprocess
+	+$(MAKE) --no-print-directory --jobs=2 train@segment train@pose
 	dvc repro
+
+train@segment train@pose:
+	OMP_NUM_THREADS=$(HALF) dvc repro $@
 
 test: $(STAMP_DEV) ## run the tests
 	pytest
@@ -27,9 +34,9 @@ lint: $(STAMP_DEV) ## formatter, linter, types, and the floors of the architectu
 	mypy
 	lint-imports
 
-smoke: $(STAMP) ## the whole pipeline on the smallest preset
+smoke: $(STAMP) ## the whole pipeline on the smallest preset (changes params.yaml)
 	python -m pipeline.preset smoke
-	dvc repro
+	$(MAKE) repro
 
 ui: $(STAMP) ## MLflow's page on the runs so far
 	mlflow ui --workers 1
@@ -40,7 +47,7 @@ clean: ## forget the environment (data and models stay)
 $(VENV)/bin/activate:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python: 3.11 or newer is needed, got %d.%d; make PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	@printf '%s\n' 'export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true' 'export OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}"' >> $@
+	@echo 'export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true' >> $@
 
 $(STAMP): requirements.lock pyproject.toml | $(VENV)/bin/activate
 	python -m pip install --quiet --disable-pip-version-check -r requirements.lock

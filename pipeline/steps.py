@@ -62,9 +62,10 @@ def train(net: str) -> None:
         about = {"task": net, "outputs": task.outputs, "params": params.model_dump(), "facts": facts, "key": key}
         checkpoint.save_model(layout.model(net), result.average, about)
         validations = pd.DataFrame(result.validations)
-        last = {name: value for name, value in result.validations[-1].items() if name != "step"}
+        last = result.validations[-1]
+        figures = {name: last[name] for name in ("val_loss", f"val_{task.headline}")}
         files.write(layout.training_curve(net), _csv(validations))
-        files.write(layout.METRICS / f"train_{net}.json", _json({"steps": result.step, **last}))
+        files.write(layout.METRICS / f"train_{net}.json", _json({"steps": result.step, **figures}))
         _keep_curves(task, validations, run)
         run.metrics({f"best.{task.headline}": float(validations[f"val_{task.headline}"].max())}, result.step)
         run.tag(f"dvc.out.{layout.model(net)}", files.dvc_hash(layout.model(net)))

@@ -35,3 +35,11 @@ def test_its_gradient_is_prediction_minus_target() -> None:
 def test_no_visible_keypoint_costs_nothing() -> None:
     x = torch.full((1, 1, 2), 0.5)
     assert losses.heatmap_cross_entropy(torch.ones(1, 1, 2, 2), x, x, torch.zeros(1, 1, dtype=torch.bool)) == 0
+
+
+def test_soft_iou_of_sure_predictions_is_the_iou() -> None:
+    mask = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 0]]])
+    sure = torch.tensor([[[1, 0], [1, 0]], [[0, 0], [0, 0]]]).float() * 200 - 100
+    logits = torch.stack([-sure, sure], dim=1)
+    # first picture: 1 pixel of 3, with the added ones 2 of 4; second: nothing against nothing, 1 of 1
+    assert torch.isclose(losses.soft_iou(logits, mask), torch.tensor(1 - (2 / 4 + 1) / 2), atol=1e-5)

@@ -9,6 +9,17 @@ def mask_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     return functional.cross_entropy(logits, mask)
 
 
+def soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
+    """Give 1 - IoU per picture of class 1's probability, then the mean; (B, 2, H, W) logits, (B, H, W) int64 0 or 1.
+
+    The 1 added above and below makes an empty mask count for nothing but false hands.
+    """
+    probability, truth = logits.softmax(dim=1)[:, 1], mask.to(logits.dtype)
+    intersection = (probability * truth).sum(dim=(1, 2))
+    union = probability.sum(dim=(1, 2)) + truth.sum(dim=(1, 2)) - intersection
+    return 1 - ((intersection + 1) / (union + 1)).mean()
+
+
 def heatmap_cross_entropy(logits: Tensor, along_x: Tensor, along_y: Tensor, visible: Tensor) -> Tensor:
     """Give the mean cross-entropy between each visible keypoint's map and its separable target distribution.
 

@@ -130,6 +130,9 @@ class TrainParams(Section):
 class SegmentParams(TrainParams):
     """Training of the hand mask net."""
 
+    iou_weight: NotNegative
+    """Weight of the soft IoU beside the cross-entropy; 0 is the 2019 report's loss."""
+
 
 class PoseParams(TrainParams):
     """Training of the keypoint net."""

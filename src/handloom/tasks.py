@@ -45,7 +45,9 @@ def _to_input_size(logits: Tensor, size: int) -> Tensor:
 
 
 def _mask_loss(logits: Tensor, mask: Tensor, params: SegmentParams, size: int) -> Tensor:
-    return losses.mask_cross_entropy(_to_input_size(logits, size), mask)
+    full = _to_input_size(logits, size)
+    loss = losses.mask_cross_entropy(full, mask)
+    return loss + params.iou_weight * losses.soft_iou(full, mask) if params.iou_weight else loss
 
 
 def _predict_masks(logits: Tensor, size: int) -> Predictions:

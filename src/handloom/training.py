@@ -163,12 +163,11 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
         while training.step < steps:
             training.advance(task, samples, params, steps)
             done = training.step
-            run.metrics({"loss": training.losses[-1]}, done)
+            run.metrics({"loss": training.losses[-1], **_end_of_epoch(training, params, len(samples))}, done)
             if done % params.validate_every == 0 or done == steps:
                 scores = _validate(task, training, validation, params, run)
                 rate = (done - first) * params.batch_size / (time.perf_counter() - begun)
-                epoch = done * params.batch_size / len(samples)
-                run.metrics({**scores, "images_per_second": rate, "epoch": epoch}, done)
+                run.metrics({**scores, "images_per_second": rate}, done)
                 run.flush()
             if done % params.checkpoint_every == 0 or stopped:
                 resume.save(training.state())
@@ -177,6 +176,15 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
             bar.set_postfix_str(_postfix(task, training), refresh=False)
             bar.update()
     return training
+
+
+def _end_of_epoch(training: Training, params: TrainParams, rows: int) -> dict[str, float]:
+    """Give the number and mean loss of the epoch that this step ends; nothing inside an epoch."""
+    seen = training.step * params.batch_size
+    if seen // rows == (seen - params.batch_size) // rows:
+        return {}
+    recent = training.losses[-max(1, rows // params.batch_size) :]
+    return {"epoch": seen // rows, "epoch_loss": float(np.mean(recent))}
 
 
 def _validate(task: Task, training: Training, validation: Any, params: Any, run: Run) -> dict[str, float]:

@@ -6,22 +6,27 @@ convolution (no checkerboard, fewer weights).
 """
 
 from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-def _double(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    """Two 3x3 convolutions, each with batch norm and ReLU; the first may be strided."""
+def _convs(channels_in: int, channels_out: int, strides: tuple[int, int] = (1, 1)) -> nn.Sequential:
+    """Two 3x3 convolutions of the given strides, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
-    for source, step in ((channels_in, stride), (channels_out, 1)):
+    for source, stride in zip((channels_in, channels_out), strides, strict=True):
         layers += [
-            nn.Conv2d(source, channels_out, 3, stride=step, padding=1, bias=False),
+            nn.Conv2d(source, channels_out, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
+
+
+STEMS: Final = {1: (1, 1), 2: (2, 1), 4: (2, 2)}
+"""Strides of the first two convolutions: 4 takes two strides of 2, since a 3x3 kernel at stride 4 would skip pixels."""
 
 
 class UNet(nn.Module):
@@ -39,10 +44,10 @@ class UNet(nn.Module):
         self.scale: Tensor
         self.register_buffer("mean", torch.tensor(118.0))  # of the rendered training pictures, 0-255
         self.register_buffer("scale", torch.tensor(1 / 64.0))
-        self.stem = _double(3, down[0], stride=stem)
-        self.down = nn.ModuleList(_double(a, b) for a, b in pairwise(down))
+        self.stem = _convs(3, down[0], STEMS[stem])
+        self.down = nn.ModuleList(_convs(a, b) for a, b in pairwise(down))
         below = [*up[1:], down[-1]]
-        self.up = nn.ModuleList(_double(b + skip, u) for b, skip, u in zip(below, down, up, strict=False))
+        self.up = nn.ModuleList(_convs(b + skip, u) for b, skip, u in zip(below, down, up, strict=False))
         self.head = nn.Conv2d(up[0], outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:

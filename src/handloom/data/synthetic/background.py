@@ -29,7 +29,7 @@ def _defocus(image: Image.Image, factor: float) -> Image.Image:
 
 def _wall(rng: Rng, size: int) -> Image.Image:
     """A plain or papered wall, lit unevenly."""
-    rgb = skin_like(rng) if rng.random() < 0.3 else any_colour(rng, 0.5)
+    rgb = skin_like(rng) if rng.random() < 0.12 else any_colour(rng, 0.5)
     image = Image.new("RGB", (size, size), byte(rgb))
     if rng.random() < 0.35:
         draw, step = ImageDraw.Draw(image), rng.uniform(8, 40)
@@ -53,7 +53,7 @@ def _room(rng: Rng, size: int) -> Image.Image:
     image = _wall(rng, size)
     draw = ImageDraw.Draw(image)
     floor = rng.uniform(0.55, 1.1) * size
-    ground = skin_like(rng) if rng.random() < 0.6 else any_colour(rng, 0.4)
+    ground = skin_like(rng) if rng.random() < 0.4 else any_colour(rng, 0.4)
     draw.rectangle((0, floor, size, size * 1.2), fill=byte(ground))
     for i in range(14):
         draw.line(
@@ -79,7 +79,7 @@ def _room(rng: Rng, size: int) -> Image.Image:
         for i in range(int(rng.integers(4, 10))):
             draw.rectangle((x + i * 9, 0, x + i * 9 + 9, floor), fill=shaded(cloth, float(0.75 + 0.4 * rng.random())))
     if rng.random() < 0.35:
-        x, rgb = rng.uniform(-60, 200), skin_like(rng) if rng.random() < 0.5 else any_colour(rng)
+        x, rgb = rng.uniform(-60, 200), skin_like(rng) if rng.random() < 0.15 else any_colour(rng)
         for top, factor in ((0.0, 0.85), (50.0, 1.05)):
             draw.rounded_rectangle((x, floor - 70 + top, x + 190, floor + 40), radius=18, fill=shaded(rgb, factor))
     scatter(rng, image, 4)
@@ -163,8 +163,7 @@ def _landscape(rng: Rng, size: int) -> Image.Image:
     warm = rng.random() < 0.25
     top: Rgb = (0.85, 0.55, 0.40) if warm else (rng.uniform(0.25, 0.6), rng.uniform(0.45, 0.7), rng.uniform(0.6, 0.95))
     sky = _two_tone(
-        rng, size, (0.93, 0.93, 0.95) if rng.random() < 0.7 else (0.5, 0.5, 0.53), top, int(rng.integers(2, 6)),
-        2.0
+        rng, size, (0.93, 0.93, 0.95) if rng.random() < 0.7 else (0.5, 0.5, 0.53), top, int(rng.integers(2, 6)), 2.0
     )
     image = sky
     horizon = rng.uniform(0.1, 0.8) * size
@@ -228,13 +227,13 @@ def _bokeh(rng: Rng, size: int) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(10, 60))):
         x, y, r = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(3, 26)
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=byte(skin_like(rng) if rng.random() < 0.4 else any_colour(rng)))
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=byte(any_colour(rng)))
     return _defocus(image, float(rng.uniform(1, 9)))
 
 
 def _bricks(rng: Rng, size: int) -> Image.Image:
     """Bricks or tiles with joints, each of its own shade."""
-    rgb = skin_like(rng) if rng.random() < 0.6 else any_colour(rng, 0.5)
+    rgb = skin_like(rng) if rng.random() < 0.3 else any_colour(rng, 0.5)
     image = Image.new("RGB", (size, size), shaded(any_colour(rng, 0.1), 0.9))
     draw = ImageDraw.Draw(image)
     w, shift = rng.uniform(18, 80), rng.choice([0.0, 0.5])
@@ -250,7 +249,7 @@ def _bricks(rng: Rng, size: int) -> Image.Image:
 
 def _jumble(rng: Rng, size: int) -> Image.Image:
     """A crowd of things before a cloudy ground."""
-    image = _two_tone(rng, size, any_colour(rng), any_colour(rng), int(rng.integers(2, 12)))
+    image = _two_tone(rng, size, any_colour(rng, 0.6), any_colour(rng, 0.6), int(rng.integers(2, 12)))
     scatter(rng, image, 26)
     return image
 
@@ -259,7 +258,7 @@ def _surface(rng: Rng, size: int) -> Image.Image:
     """Wood, leather, stone or cloth, filling the view."""
     if rng.random() < 0.5:
         return wood(rng, size)
-    one, two = (skin_like(rng), skin_like(rng)) if rng.random() < 0.5 else (any_colour(rng), any_colour(rng))
+    one, two = (skin_like(rng), skin_like(rng)) if rng.random() < 0.15 else (any_colour(rng, 0.6), any_colour(rng, 0.6))
     return _two_tone(rng, size, one, two, int(rng.integers(2, 40)))
 
 
@@ -270,9 +269,10 @@ def _plain(rng: Rng, size: int) -> Image.Image:
 
 
 _KINDS: Final[tuple[tuple[Callable[[Rng, int], Image.Image], float], ...]] = (
-    (_room, 0.22), (_desk, 0.12), (_landscape, 0.20), (_foliage, 0.07), (_bokeh, 0.05), (_bricks, 0.06), (_jumble, 0.12),
-    (_surface, 0.06), (_plain, 0.10),
+    (_room, 0.26), (_desk, 0.12), (_landscape, 0.20), (_foliage, 0.07), (_bokeh, 0.05), (_bricks, 0.06),
+    (_jumble, 0.08), (_surface, 0.06), (_plain, 0.10),
 )  # fmt: skip
+_TO_LINEAR: Final = ((np.arange(256) / 255) ** 2).astype(np.float32)
 _CHANCES: Final = np.array([chance for _, chance in _KINDS])
 
 
@@ -287,10 +287,9 @@ def draw_wall(rng: Rng, size: int) -> Image.Image:
 
 
 def draw_background(rng: np.random.Generator, size: int) -> Field:
-    """A (size, size, 3) display-referred picture, float32 0..1, unevenly lit and often out of focus."""
+    """A (size, size, 3) picture in linear light, float32, about 0..1, unevenly lit and often out of focus."""
     image = _KINDS[rng.choice(len(_KINDS), p=_CHANCES)][0](rng, size)
     if rng.random() < 0.5:
         image = _defocus(image, float(rng.choice([1.6, 2.0, 4.0, 8.0])))
-    field = np.asarray(image, np.float32) * np.float32(1 / 255)
-    shade = 0.75 + 0.5 * enlarge(rng.random((3, 3), np.float32), size, size)
-    return np.clip(field * shade[..., None], 0.0, 1.0)
+    shade = 0.6 + 0.8 * enlarge(rng.random((3, 3), np.float32), size, size)
+    return np.asarray(_TO_LINEAR[np.asarray(image)] * np.maximum(shade, 0.0)[..., None])

@@ -12,7 +12,7 @@ from handloom.data.synthetic.noise import any_colour, linear, skin_colour, tile_
 from handloom.data.synthetic.person import HAIR_STYLES, Outfit
 from handloom.data.synthetic.props import add_props
 from handloom.data.synthetic.scene import Scene
-from handloom.data.synthetic.solids import CLOTH, FACE, HAIR, SKIN, Paint, Solids
+from handloom.data.synthetic.solids import CLOTH, FACE, HAIR, PLAIN, SKIN, Paint, Solids
 
 Field = NDArray[np.float32]
 
@@ -51,19 +51,20 @@ def draw_outfit(rng: np.random.Generator) -> tuple[Outfit, Field]:
     flesh = replace(flesh, offset=linear(nail)[:2], extra=linear(nail)[2])
     sleeve = float(
         rng.choice(
-            [0.0, rng.uniform(0.2, 0.5), rng.uniform(0.55, 0.9), rng.uniform(0.93, 1.0)], p=[0.12, 0.36, 0.14, 0.38]
+            [0.0, rng.uniform(0.2, 0.5), rng.uniform(0.55, 0.9), rng.uniform(0.93, 1.0)], p=[0.10, 0.30, 0.14, 0.46]
         )
     )
     outfit = Outfit(
         skin=flesh,
         face=Paint(FACE, linear(skin), shine, FACE_TEXTURE, 1 / 0.24),
-        shirt=Paint(CLOTH, (0.5, 0.5, 0.5), 0.03, SHIRT, float(rng.uniform(1.6, 5.0)), (float(rng.random()), float(rng.random()))),
+        shirt=Paint(CLOTH, (0.5, 0.5, 0.5), 0.03, SHIRT, float(rng.uniform(1.6, 5.0)), (float(rng.random()), 0.0)),
         trousers=Paint(CLOTH, (0.5, 0.5, 0.5), 0.03, TROUSERS, float(rng.uniform(2, 5))),
         hair=Paint(HAIR, linear(hair), 0.4),
         sleeve=sleeve,
         sleeve_loose=float(rng.uniform(0.003, 0.016)),
         hair_style=HAIR_STYLES[int(rng.integers(len(HAIR_STYLES)))],
         skirt=bool(rng.random() < 0.25),
+        band=Paint(PLAIN, linear(any_colour(rng)), 0.6) if rng.random() < 0.15 else None,
     )  # fmt: skip
     return outfit, textures
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from handloom.data.synthetic import raymarch
 from handloom.data.synthetic.hand import RADII, Posed, Shape
-from handloom.data.synthetic.solids import NAILED, PALM, SKIN, Paint, Solids
+from handloom.data.synthetic.solids import FINGER, NAILED, PALM, Paint, Solids
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def add_hand(
                 end = end + (begin - end) * min(0.75 * rb / max(float(np.linalg.norm(end - begin)), 1e-4), 0.5)
             solids.capsule(
                 begin, end, (ra, rb), part=part_id(finger, bone, left=left),
-                paint=Paint(NAILED if bone == 2 else SKIN, skin.rgb, skin.gloss), group=group, chain=chain,
+                paint=Paint(NAILED if bone == 2 else FINGER, skin.rgb, skin.gloss), group=group, chain=chain,
                 role=raymarch.LINK if bone else raymarch.ROOT, blend=0.004, root_blend=0.016 if finger == 0 else 0.010,
                 frame=posed.frames[finger, bone] @ rotation, stretch=(1.06, 0.94),
             )  # fmt: skip

@@ -37,10 +37,10 @@ PHALANGES: Final = np.array(
 RADII: Final = np.array(
     [
         [0.0150, 0.0118, 0.0102, 0.0075],
-        [0.0102, 0.0088, 0.0076, 0.0060],
-        [0.0105, 0.0090, 0.0078, 0.0062],
-        [0.0098, 0.0083, 0.0072, 0.0058],
-        [0.0086, 0.0073, 0.0063, 0.0051],
+        [0.0109, 0.0095, 0.0082, 0.0065],
+        [0.0112, 0.0097, 0.0084, 0.0067],
+        [0.0105, 0.0090, 0.0078, 0.0063],
+        [0.0092, 0.0079, 0.0068, 0.0055],
     ]
 )
 """(5, 4) flesh radius at the four joints of every finger."""
@@ -108,19 +108,23 @@ def _unit(v: Array) -> Array:
     return v / np.sqrt(v @ v)
 
 
-def _bend(frame: Array, angle: float) -> Array:
-    """`frame` (rows x, y, z) with its y turned toward its z, about its x."""
-    x, y, z = frame
-    c, s = np.cos(angle), np.sin(angle)
-    return np.stack([x, c * y + s * z, c * z - s * y])
+def _bend(frames: Array, angles: Array) -> Array:
+    """`frames` (N, rows x, y, z, 3), each with its y turned toward its z about its x by `angles` (N)."""
+    x, y, z = frames[:, 0], frames[:, 1], frames[:, 2]
+    c, s = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    return np.stack([x, c * y + s * z, c * z - s * y], axis=1)
 
 
-def _finger_root(finger: int, angles: Array) -> Array:
-    spread = FAN[finger] + angles[1]
-    flat = np.array([[np.cos(spread), -np.sin(spread), 0.0], [np.sin(spread), np.cos(spread), 0.0], [0.0, 0.0, 1.0]])
-    # A spread finger turns a little about its own length, as knuckles on an arch do.
-    roll = about(np.array([0.0, 1.0, 0.0]), 0.10 * (2 - finger))
-    return _bend(flat @ roll.T, angles[0])
+# A spread finger turns a little about its own length, as knuckles on an arch do.
+_ROLLS: Final = np.stack([about(np.array([0.0, 1.0, 0.0]), 0.10 * (2 - finger)).T for finger in range(1, 5)])
+
+
+def _finger_roots(angles: Array) -> Array:
+    """(4, 3, 3) frames of the first bones of the four fingers."""
+    spread = FAN[1:] + angles[:, 1]
+    c, s, zero, one = np.cos(spread), np.sin(spread), np.zeros(4), np.ones(4)
+    flat = np.array([[c, -s, zero], [s, c, zero], [zero, zero, one]]).transpose(2, 0, 1)
+    return _bend(flat @ _ROLLS, angles[:, 0])
 
 
 def _thumb_root(angles: Array) -> Array:
@@ -136,18 +140,17 @@ def _thumb_root(angles: Array) -> Array:
 
 def pose(shape: Shape, angles: Array, *, left: bool) -> Posed:
     """Joints of a hand in its own frame (metres) from (5, 4) angles (radians; see `LIMITS`)."""
-    joints = np.zeros((21, 3))
-    frames = np.empty((5, 3, 3, 3))
-    for finger in range(5):
-        frame = _thumb_root(angles[0]) if finger == 0 else _finger_root(finger, angles[finger])
-        joint = KNUCKLES[finger] * shape.scale * np.array([shape.width, 1.0, 1.0])
-        joints[1 + 4 * finger] = joint
-        for bone in range(3):
-            if bone:
-                frame = _bend(frame, angles[finger, 1 + bone])
-            joint = joint + frame[1] * PHALANGES[finger, bone] * shape.bones[finger, bone] * shape.scale
-            joints[2 + 4 * finger + bone] = joint
-            frames[finger, bone] = frame
+    frame = np.concatenate([_thumb_root(angles[0])[None], _finger_roots(angles[1:])])
+    ends = [KNUCKLES * shape.scale * np.array([shape.width, 1.0, 1.0])]
+    lengths = PHALANGES * shape.bones * shape.scale
+    turned = [frame]
+    for bone in range(3):
+        if bone:
+            frame = _bend(frame, angles[:, 1 + bone])
+            turned.append(frame)
+        ends.append(ends[-1] + frame[:, 1] * lengths[:, bone, None])
+    joints = np.concatenate([np.zeros((1, 3)), np.stack(ends, axis=1).reshape(20, 3)])
+    frames = np.stack(turned, axis=1)
     if left:
         mirror = np.array([-1.0, 1.0, 1.0])
         joints, frames = joints * mirror, frames * mirror

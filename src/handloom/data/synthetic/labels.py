@@ -12,7 +12,7 @@ NEIGHBOURHOOD: Final = 2
 """Half width of the square of pixels around a keypoint that is searched for its hand."""
 
 MIN_PIXELS: Final = 5
-"""Pixels of its own hand among those 25 that make a keypoint visible: a fingertip seen against the sky has 6 or more."""
+"""Pixels of its own hand among those 25 that make a keypoint visible."""
 
 
 def rhd_order(joints: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -4,18 +4,21 @@ World frame, metres: origin between the hips, +x toward the person's left, +y up
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handloom.data.synthetic import raymarch
 from handloom.data.synthetic.hand import about
-from handloom.data.synthetic.noise import any_colour, linear
-from handloom.data.synthetic.solids import CLOTH, FACE, HAIR, PLAIN, SKIN, Paint, Solids, frame_along
+from handloom.data.synthetic.solids import FACE, SKIN, Paint, Solids, frame_along
 
 Array = NDArray[np.float64]
+Point = tuple[float, float, float]
 
-PERSON_ID = 1
+PERSON_ID: Final = 1
+
+HIP: Final = np.array([0.085, -0.09, 0.0])
+"""Left end of the thigh, in body units."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Build:
 
 @dataclass(frozen=True)
 class Outfit:
-    """What a person wears and looks like, as paints, and how far the sleeves reach (0 none ... 1 wrist)."""
+    """What a person wears and looks like, as paints, and how far the sleeves reach (0 none ... 1 wrist).
+
+    `band` is a watch or bracelet.
+    """
 
     skin: Paint
     face: Paint
@@ -44,6 +50,7 @@ class Outfit:
     sleeve_loose: float
     hair_style: str
     skirt: bool
+    band: Paint | None
 
 
 def draw_build(rng: np.random.Generator, hand_scale: float) -> Build:
@@ -54,6 +61,11 @@ def draw_build(rng: np.random.Generator, hand_scale: float) -> Build:
     upper, fore = 0.285 * scale * rng.normal(1, 0.03), 0.25 * scale * rng.normal(1, 0.03)
     arm = float(np.clip(rng.normal(1.0, 0.12), 0.75, 1.35) * hand_scale * 0.6 + 0.4 * scale)
     return Build(scale, girth, shoulder, float(upper), float(fore), arm, bool(rng.random() < 0.35))
+
+
+def knee(build: Build) -> Array:
+    """The left knee, in body units: before the hip of a seated person, below that of a standing one."""
+    return np.array([0.13, -0.12, 0.40] if build.seated else [0.10, -0.50, 0.03])
 
 
 def bend_arm(build: Build, shoulder: Array, wrist: Array, pole: Array) -> tuple[Array, Array]:
@@ -83,6 +95,12 @@ def add_arm(
         solids.capsule(
             start, end, radii, part=PERSON_ID, paint=outfit.skin, group=group, toward=palm, blend=0.02, stretch=stretch
         )
+    if outfit.band is not None:
+        far, near = wrist - fore * 0.16, wrist - fore * 0.12
+        solids.capsule(
+            far, near, (0.0255 * g, 0.0245 * g), part=PERSON_ID, paint=outfit.band, group=solids.group(), toward=palm,
+            stretch=(1.14, 0.96),
+        )  # fmt: skip
     add_sleeve(solids, build, outfit, shoulder, elbow, wrist, palm)
 
 
@@ -174,11 +192,12 @@ def add_body(solids: Solids, build: Build, outfit: Outfit) -> None:
     hip = 0.118 * s * w
     cloth(at([0, -0.10 * s, 0]), at([0, 0.0, 0]), (hip, hip * 0.97), (1.48, 1.05), outfit.trousers, legs)
     for side in (-1.0, 1.0):
-        knee = at([side * 0.13, -0.12, 0.40]) * s if build.seated else at([side * 0.10, -0.50, 0.03]) * s
-        foot = at([side * 0.12, -0.52, 0.42]) * s if build.seated else at([side * 0.10, -0.90, -0.02]) * s
+        mirror = at([side, 1.0, 1.0]) * s
+        knee_at = knee(build) * mirror
+        foot = at([0.12, -0.52, 0.42] if build.seated else [0.10, -0.90, -0.02]) * mirror
         lower = outfit.skin if outfit.skirt else outfit.trousers
-        cloth(at([side * 0.085, -0.09, 0]) * s, knee, (0.088 * s * w, 0.060 * s), (1.05, 1.0), outfit.trousers, legs)
-        cloth(knee, foot, (0.056 * s, 0.040 * s), (1.0, 1.0), lower, solids.group())
+        cloth(HIP * mirror, knee_at, (0.088 * s * w, 0.060 * s), (1.05, 1.0), outfit.trousers, legs)
+        cloth(knee_at, foot, (0.056 * s, 0.040 * s), (1.0, 1.0), lower, solids.group())
 
 
 def add_head(solids: Solids, build: Build, outfit: Outfit, yaw: float, pitch: float) -> None:
@@ -191,8 +210,15 @@ def add_head(solids: Solids, build: Build, outfit: Outfit, yaw: float, pitch: fl
     def place(x: float, y: float, z: float) -> Array:
         return neck + turn @ (np.array([x, y, z]) * s)
 
-    def lump(a: tuple[float, float, float], b: tuple[float, float, float], radii: tuple[float, float], paint: Paint, group: int,
-             stretch: tuple[float, float] = (1.0, 1.0), blend: float = 0.02) -> None:  # fmt: skip
+    def lump(
+        a: Point,
+        b: Point,
+        radii: tuple[float, float],
+        paint: Paint,
+        group: int,
+        stretch: tuple[float, float] = (1.0, 1.0),
+        blend: float = 0.02,
+    ) -> None:
         """One capsule of the head; the face texture is centred between eyes and mouth, 0.10 above the neck's end."""
         if paint.rule == FACE:
             paint = Paint(

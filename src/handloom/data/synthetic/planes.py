@@ -47,15 +47,16 @@ def draw_planes(rng: np.random.Generator, scene: Scene) -> list[Plane]:
     looks_down = -float(scene.camera.rotation[2, 1])
     before = all(hand.wrist[2] > 0.1 for hand in scene.hands)
     planes = []
-    if before and rng.random() < (0.6 if looks_down > 0.25 else 0.2):
+    above = scene.camera.position[1] > min(hand.elbow[1] for hand in scene.hands) + 0.05
+    if before and above and rng.random() < (0.6 if looks_down > 0.25 else 0.2):
         planes.append(_table(rng, scene))
-    if rng.random() < 0.12:
+    if scene.camera.position[2] > 0.1 and rng.random() < 0.12:
         planes.append(_backwall(rng, scene))
     return planes
 
 
 def lay(plane: Plane, camera: Camera, depth: Field, which: NDArray[np.int32], normal: Field, out: Field) -> None:
-    """Put the plane where it is nearer than what is there: updates depth, which (-1), normal and linear colour in place."""
+    """Put the plane where it is nearest: updates depth, which (-1), normal and linear colour in place."""
     up = np.cross(plane.right, plane.down)
     to_world = camera.rotation.T @ np.array(
         [[1 / camera.focal, 0, -SIZE / 2 / camera.focal], [0, 1 / camera.focal, -SIZE / 2 / camera.focal], [0, 0, 1]]

@@ -74,7 +74,7 @@ def _thing(rng: np.random.Generator, solids: Solids, centre: Array, size: float,
             part=NOTHING, paint=paint, group=group, stretch=stretch,
         )  # fmt: skip
         return
-    count = 1 if kind < 0.75 else int(rng.integers(2, 6))
+    count = 1 if kind < 0.96 else int(rng.integers(2, 6))
     radius, fan = size * rng.uniform(0.06, 0.14), rng.normal(0, 0.15)
     for i in range(count):
         way = axes[1] + axes[0] * fan * (i - count / 2)
@@ -101,13 +101,14 @@ def _place_clear(rng: np.random.Generator, scene: Scene, near: float, far: float
 
 
 def add_props(rng: np.random.Generator, solids: Solids, scene: Scene) -> None:
-    """Add held things (one picture in eight), skin-like things about (two in five), things in the way (one in nine)."""
-    if rng.random() < 0.13:
+    """Add held things (one picture in ten), things about (one in four, few skin-like), things in the way (7 %)."""
+    if rng.random() < 0.10:
         _hold(rng, solids, scene.hands[int(rng.integers(2))])
-    for chance, most, near, far, size in ((0.4, 5, 1.0, 2.2, 0.22), (0.11, 2, 0.55, 0.85, 0.09)):
+    skin_share = 0.6 if rng.random() < 0.25 else 0.0
+    for chance, most, near, far, size in ((0.25, 4, 1.0, 2.2, 0.22), (0.07, 2, 0.6, 0.85, 0.08)):
         if rng.random() > chance:
             continue
         for _ in range(int(rng.integers(1, most))):
             point = _place_clear(rng, scene, near, far)
             if point is not None:
-                _thing(rng, solids, point, float(rng.uniform(0.3, 1.0) * size), 0.6)
+                _thing(rng, solids, point, float(rng.uniform(0.3, 1.0) * size), skin_share)

@@ -3,8 +3,8 @@
 Every solid is a tapered capsule (or rounded box) in a local frame of its own, whose x and z may be stretched. Solids
 join in groups: the *base* of a group melts together (a palm, a torso), and *chains* (fingers) grow out of the base
 but not into each other. The image is cut into tiles; a tile marches only the solids whose bounding sphere it sees.
-Inner loops run over the pixels of one tile, one array written per loop, because that is the shape LLVM vectorises:
-with several written arrays it gives up on the alias checks (measured 4.5 times slower).
+Inner loops run over the pixels of one tile and write one array each, because that is the shape LLVM vectorises: with
+several written arrays it gives up on the alias checks.
 """
 
 from typing import Final
@@ -15,6 +15,7 @@ from numba import njit
 TILE: Final = 8
 PIXELS: Final = TILE * TILE
 FAR: Final = np.float32(1e3)
+MAX_STEPS: Final = 48
 
 # Rows of the float table of a solid: world-to-local rotation (9), origin (3), then these.
 (
@@ -94,36 +95,28 @@ def _least(into, other, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _nearest(best, which, other, index, count):  # type: ignore[no-untyped-def]
+def _fill(into, value, count):  # type: ignore[no-untyped-def]
     for i in range(count):
-        which[i] = index if other[i] < best[i] else which[i]
-    for i in range(count):
-        best[i] = min(best[i], other[i])
+        into[i] = value
 
 
 @njit(cache=True, error_model="numpy")
-def _field(floats, ints, listed, num, px, py, pz, count, work, best, which, want_which):  # type: ignore[no-untyped-def]
-    """Fill work[0] with the distance to the union of the listed solids; `which` with the nearest one where wanted."""
+def field(floats, ints, listed, num, px, py, pz, count, work):  # type: ignore[no-untyped-def]
+    """Fill work[0] with the distance of `count` points to the union of the `num` listed solids, metres."""
     result, base, chain, one = work[0], work[1], work[2], work[3]
-    result[:count] = FAR
-    base[:count] = FAR
-    chain[:count] = FAR
-    if want_which:
-        best[:count] = FAR
+    _fill(result, FAR, count)
     group = -1
     link = -1
     for n in range(num):
         s = listed[n]
         if ints[s, GROUP] != group:
             group = ints[s, GROUP]
-            base[:count] = FAR
+            _fill(base, FAR, count)
         if ints[s, CHAIN] != link:
             link = ints[s, CHAIN]
-            chain[:count] = FAR
+            _fill(chain, FAR, count)
         solid = floats[s]
         _distance(solid, ints[s, SHAPE], px, py, pz, count, one)
-        if want_which:
-            _nearest(best, which, one, s, count)
         role = ints[s, ROLE]
         if role == BASE:
             _melt(base, one, solid[BLEND], count)
@@ -135,6 +128,19 @@ def _field(floats, ints, listed, num, px, py, pz, count, work, best, which, want
         else:
             _melt(chain, one, solid[BLEND], count)
             _least(result, chain, count)
+
+
+@njit(cache=True, error_model="numpy")
+def _nearest(floats, ints, listed, num, px, py, pz, count, work, which):  # type: ignore[no-untyped-def]
+    """Fill `which` with the listed solid nearest to each point, blending left aside."""
+    best, one = work[0], work[1]
+    _fill(best, FAR, count)
+    for n in range(num):
+        s = listed[n]
+        _distance(floats[s], ints[s, SHAPE], px, py, pz, count, one)
+        for i in range(count):
+            which[i] = s if one[i] < best[i] else which[i]
+        _least(best, one, count)
 
 
 @njit(cache=True, error_model="numpy")
@@ -167,7 +173,6 @@ def _tile_lists(floats, ints, focal, size, listed, counts):  # type: ignore[no-u
     """Fill, for every tile, the solids whose bounding sphere it sees, in the table's order."""
     tiles = size // TILE
     centre = size * 0.5
-    counts[:] = 0
     for s in range(floats.shape[0]):
         radius = floats[s, BOUND_R]
         x, y, z = floats[s, BOUND_X], floats[s, BOUND_Y], floats[s, BOUND_Z]
@@ -200,135 +205,172 @@ def _tile_lists(floats, ints, focal, size, listed, counts):  # type: ignore[no-u
 
 
 @njit(cache=True, error_model="numpy")
-def march(floats, ints, focal, size, depth, which_out, normal, openness):  # type: ignore[no-untyped-def]
-    """Fill depth (z metres, 0 where nothing), nearest solid (-1), unit normal and openness (0 closed ... 1 open)."""
-    tiles = size // TILE
-    num_solids = floats.shape[0]
-    listed = np.empty((tiles * tiles, num_solids), np.int32)
-    counts = np.zeros(tiles * tiles, np.int32)
-    _tile_lists(floats, ints, focal, size, listed, counts)
-    work = np.empty((4, PIXELS), np.float32)
-    best = np.empty(PIXELS, np.float32)
-    which = np.empty(PIXELS, np.int32)
-    px, py, pz = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32)
-    rx, ry, inv = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32)
-    at = np.empty(PIXELS, np.float32)
-    active = np.empty(PIXELS, np.int32)
-    hit_at = np.empty(PIXELS, np.float32)
-    grad = np.empty((3, PIXELS), np.float32)
-    dist = work[0]
-    inv_focal = np.float32(1.0 / focal)
-    centre = size * 0.5
-    eps = np.float32(0.0004)
-    for tile in range(tiles * tiles):
-        num = counts[tile]
-        if num == 0:
-            continue
-        near, far = np.float32(1e9), np.float32(0.0)
-        for n in range(num):
-            s = listed[tile, n]
-            near = min(near, floats[s, BOUND_Z] - floats[s, BOUND_R])
-            far = max(far, floats[s, BOUND_Z] + floats[s, BOUND_R])
-        near = max(near, np.float32(0.03))
-        row, col = tile // tiles * TILE, tile % tiles * TILE
-        # A ray is (rx, ry, 1): its parameter is z itself.
-        count = PIXELS
-        for i in range(PIXELS):
-            rx[i] = np.float32(col + i % TILE - centre) * inv_focal
-            ry[i] = np.float32(row + i // TILE - centre) * inv_focal
-            inv[i] = np.float32(1.0) / np.sqrt(rx[i] * rx[i] + ry[i] * ry[i] + np.float32(1.0))
-            at[i] = near
-            active[i] = i
-            hit_at[i] = np.float32(0.0)
-        hits = 0
-        for step in range(48):
-            for i in range(count):
-                px[i] = rx[i] * at[i]
-            for i in range(count):
-                py[i] = ry[i] * at[i]
-            for i in range(count):
-                pz[i] = at[i]
-            _field(floats, ints, listed[tile], num, px, py, pz, count, work, best, which, False)
-            kept = 0
-            for i in range(count):
-                d = dist[i]
-                if d < eps * at[i] or step == 47 and d < np.float32(0.004) * at[i]:
-                    hit_at[active[i]] = at[i] + d * inv[i]
-                    hits += 1
-                    continue
-                t = at[i] + d * inv[i]
-                if t > far:
-                    continue
-                at[kept], rx[kept], ry[kept], inv[kept], active[kept] = t, rx[i], ry[i], inv[i], active[i]
-                kept += 1
-            count = kept
-            if count == 0:
-                break
-        if hits == 0:
-            continue
-        count = 0
-        for i in range(PIXELS):
-            if hit_at[i] > 0:
-                active[count] = i
-                px[count] = np.float32(col + i % TILE - centre) * inv_focal * hit_at[i]
-                py[count] = np.float32(row + i // TILE - centre) * inv_focal * hit_at[i]
-                pz[count] = hit_at[i]
-                count += 1
-        _normals(floats, ints, listed[tile], num, px, py, pz, count, work, best, which, grad)
-        for i in range(count):
-            r, c = row + active[i] // TILE, col + active[i] % TILE
-            depth[r, c] = hit_at[active[i]]
-            which_out[r, c] = which[i]
-            for axis in range(3):
-                normal[r, c, axis] = grad[axis, i]
-        # Openness: how far the field grows a little way out, at the scale of a finger and of a limb.
-        open_sum = at
-        open_sum[:count] = np.float32(0.0)
-        reached = np.float32(0.0)
-        for reach in (np.float32(0.008), np.float32(0.024)):
-            for axis in range(3):
-                p = (px, py, pz)[axis]
-                for i in range(count):
-                    p[i] += grad[axis, i] * (reach - reached)
-            reached = reach
-            _field(floats, ints, listed[tile], num, px, py, pz, count, work, best, which, False)
-            for i in range(count):
-                open_sum[i] += np.float32(0.5) * min(max(dist[i] / reach, np.float32(0.0)), np.float32(1.0))
-        for i in range(count):
-            openness[row + active[i] // TILE, col + active[i] % TILE] = open_sum[i]
-
-
-@njit(cache=True, error_model="numpy")
-def _normals(floats, ints, listed, num, px, py, pz, count, work, best, which, grad):  # type: ignore[no-untyped-def]
+def _normals(floats, ints, listed, num, points, count, work, which, grad):  # type: ignore[no-untyped-def]
     """Fill grad with unit normals by four evaluations on a tetrahedron, and `which` with the nearest solid."""
     step = np.float32(0.0006)
+    one = np.float32(1.0)
     dist = work[0]
-    _field(floats, ints, listed, num, px, py, pz, count, work, best, which, True)
-    grad[:] = np.float32(0.0)
+    x, y, z = points[0], points[1], points[2]
+    _nearest(floats, ints, listed, num, x, y, z, count, work, which)
+    for axis in range(3):
+        _fill(grad[axis], np.float32(0.0), count)
     for corner in range(4):
-        sx = np.float32(1.0) if corner in (0, 3) else np.float32(-1.0)
-        sy = np.float32(1.0) if corner in (1, 3) else np.float32(-1.0)
-        sz = np.float32(1.0) if corner in (2, 3) else np.float32(-1.0)
-        for i in range(count):
-            px[i] += sx * step
-        for i in range(count):
-            py[i] += sy * step
-        for i in range(count):
-            pz[i] += sz * step
-        _field(floats, ints, listed, num, px, py, pz, count, work, best, which, False)
-        for i in range(count):
-            grad[0, i] += sx * dist[i]
-        for i in range(count):
-            grad[1, i] += sy * dist[i]
-        for i in range(count):
-            grad[2, i] += sz * dist[i]
-        for i in range(count):
-            px[i] -= sx * step
-        for i in range(count):
-            py[i] -= sy * step
-        for i in range(count):
-            pz[i] -= sz * step
+        for axis in range(3):
+            _shift(points[axis], step if corner in (axis, 3) else -step, count)
+        field(floats, ints, listed, num, x, y, z, count, work)
+        for axis in range(3):
+            sign = one if corner in (axis, 3) else -one
+            _add(grad[axis], dist, sign, count)
+            _shift(points[axis], -sign * step, count)
     for i in range(count):
         norm = np.sqrt(grad[0, i] ** 2 + grad[1, i] ** 2 + grad[2, i] ** 2) + np.float32(1e-12)
         for axis in range(3):
             grad[axis, i] /= norm
+
+
+@njit(cache=True, error_model="numpy")
+def _shift(into, by, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        into[i] += by
+
+
+@njit(cache=True, error_model="numpy")
+def _add(into, other, factor, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        into[i] += factor * other[i]
+
+
+@njit(cache=True, error_model="numpy")
+def _depth_range(floats, listed, num):  # type: ignore[no-untyped-def]
+    """Least and greatest z that the bounding spheres of the listed solids reach."""
+    near, far = np.float32(1e9), np.float32(0.0)
+    for n in range(num):
+        s = listed[n]
+        near = min(near, floats[s, BOUND_Z] - floats[s, BOUND_R])
+        far = max(far, floats[s, BOUND_Z] + floats[s, BOUND_R])
+    return max(near, np.float32(0.03)), far
+
+
+@njit(cache=True, error_model="numpy")
+def _start(rays, pixel, row, col, focal, size, near):  # type: ignore[no-untyped-def]
+    """Fill rays (x and y slope, cosine to the axis, z reached) and pixel numbers of a tile; gives their count.
+
+    A ray is (x, y, 1): its parameter is z itself.
+    """
+    slope_x, slope_y, cosine, at = rays[0], rays[1], rays[2], rays[3]
+    inv_focal = np.float32(1.0 / focal)
+    centre = np.float32(size * 0.5)
+    one = np.float32(1.0)
+    for i in range(PIXELS):
+        slope_x[i] = (np.float32(col + i % TILE) - centre) * inv_focal
+        slope_y[i] = (np.float32(row + i // TILE) - centre) * inv_focal
+        cosine[i] = one / np.sqrt(slope_x[i] * slope_x[i] + slope_y[i] * slope_y[i] + one)
+        at[i] = near
+        pixel[i] = i
+    return len(pixel)
+
+
+@njit(cache=True, error_model="numpy")
+def _place(rays, points, count):  # type: ignore[no-untyped-def]
+    """Write the points (x, y, z) that the rays have reached."""
+    slope_x, slope_y, at = rays[0], rays[1], rays[3]
+    x, y, z = points[0], points[1], points[2]
+    for i in range(count):
+        x[i] = slope_x[i] * at[i]
+    for i in range(count):
+        y[i] = slope_y[i] * at[i]
+    for i in range(count):
+        z[i] = at[i]
+
+
+@njit(cache=True, error_model="numpy")
+def _advance(floats, ints, listed, num, rays, pixel, count, far, points, work, hit_at):  # type: ignore[no-untyped-def]
+    """March the rays until they hit (hit_at becomes z) or pass `far` (it becomes 0)."""
+    slope_x, slope_y, cosine, at = rays[0], rays[1], rays[2], rays[3]
+    dist = work[0]
+    _fill(hit_at, np.float32(0.0), PIXELS)
+    for step in range(MAX_STEPS):
+        _place(rays, points, count)
+        field(floats, ints, listed, num, points[0], points[1], points[2], count, work)
+        last = step == MAX_STEPS - 1
+        kept = 0
+        for i in range(count):
+            d = dist[i]
+            # A tenth of a pixel; rays still grazing after the last step count as hits within one pixel.
+            if d < np.float32(0.0004) * at[i] or (last and d < np.float32(0.004) * at[i]):
+                hit_at[pixel[i]] = at[i] + d * cosine[i]
+                continue
+            z = at[i] + d * cosine[i]
+            if z > far:
+                continue
+            at[kept], slope_x[kept], slope_y[kept], cosine[kept] = z, slope_x[i], slope_y[i], cosine[i]
+            pixel[kept] = pixel[i]
+            kept += 1
+        count = kept
+        if count == 0:
+            return
+
+
+@njit(cache=True, error_model="numpy")
+def _hits(rays, pixel, hit_at, points):  # type: ignore[no-untyped-def]
+    """Keep the rays that hit and write their points; gives their count. `rays` must be fresh from `_start`."""
+    count = 0
+    for i in range(PIXELS):
+        if hit_at[i] > 0:
+            rays[0, count], rays[1, count], rays[3, count] = rays[0, i], rays[1, i], hit_at[i]
+            pixel[count] = i
+            count += 1
+    _place(rays, points, count)
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def _openness(floats, ints, listed, num, points, count, grad, work, opened):  # type: ignore[no-untyped-def]
+    """Fill `opened` with 0..1: how far the field grows along the normal, at the scale of a finger and of a limb."""
+    dist = work[0]
+    _fill(opened, np.float32(0.0), count)
+    reached = np.float32(0.0)
+    for reach in (np.float32(0.008), np.float32(0.024)):
+        for axis in range(3):
+            point, way = points[axis], grad[axis]
+            for i in range(count):
+                point[i] += way[i] * (reach - reached)
+        reached = reach
+        field(floats, ints, listed, num, points[0], points[1], points[2], count, work)
+        for i in range(count):
+            opened[i] += np.float32(0.5) * min(max(dist[i] / reach, np.float32(0.0)), np.float32(1.0))
+
+
+@njit(cache=True, error_model="numpy")
+def march(floats, ints, focal, size, depth, which_out, normal, openness):  # type: ignore[no-untyped-def]
+    """Fill depth (z metres, 0 where nothing), nearest solid (-1), unit normal and openness (0 closed ... 1 open)."""
+    tiles = size // TILE
+    listed = np.empty((tiles * tiles, floats.shape[0]), np.int32)
+    counts = np.zeros(tiles * tiles, np.int32)
+    _tile_lists(floats, ints, focal, size, listed, counts)
+    rays, points = np.empty((4, PIXELS), np.float32), np.empty((3, PIXELS), np.float32)
+    work, grad = np.empty((4, PIXELS), np.float32), np.empty((3, PIXELS), np.float32)
+    hit_at, opened = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32)
+    pixel, which = np.empty(PIXELS, np.int32), np.empty(PIXELS, np.int32)
+    for tile in range(tiles * tiles):
+        num = counts[tile]
+        if num == 0:
+            continue
+        seen = listed[tile]
+        row, col = tile // tiles * TILE, tile % tiles * TILE
+        near, far = _depth_range(floats, seen, num)
+        count = _start(rays, pixel, row, col, focal, size, near)
+        _advance(floats, ints, seen, num, rays, pixel, count, far, points, work, hit_at)
+        _start(rays, pixel, row, col, focal, size, near)
+        count = _hits(rays, pixel, hit_at, points)
+        if count == 0:
+            continue
+        _normals(floats, ints, seen, num, points, count, work, which, grad)
+        _openness(floats, ints, seen, num, points, count, grad, work, opened)
+        for i in range(count):
+            r, c = row + pixel[i] // TILE, col + pixel[i] % TILE
+            depth[r, c] = rays[3, i]
+            which_out[r, c] = which[i]
+            openness[r, c] = opened[i]
+            for axis in range(3):
+                normal[r, c, axis] = grad[axis, i]

@@ -11,11 +11,22 @@ from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
 from handloom.data.synthetic.dress import build_solids
 from handloom.data.synthetic.planes import draw_planes, lay
-from handloom.data.synthetic.scene import SIZE, draw_scene
+from handloom.data.synthetic.scene import SIZE, Scene, draw_scene
+from handloom.data.synthetic.solids import Solids
+from handloom.data.synthetic.surface import paint_tables
+
+Field = NDArray[np.float32]
+Ids = NDArray[np.int32]
 
 SPLIT_IDS: Final = {"training": 0, "evaluation": 1}
 FAR_DEPTH: Final = 5.0
 """Depth written where nothing is, metres: the encoding's end."""
+
+MIN_PIXELS: Final = {1: (300, 0), 2: (300, 150)}
+"""Least mask pixels of the larger and of the smaller hand, by the number of hands wanted."""
+
+MIN_VISIBLE: Final = 8
+"""Least visible keypoints of the hand that shows most."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,10 @@ def _lights(rng: np.random.Generator, mood: NDArray[np.float32]) -> NDArray[np.f
     """The (6, 3) lights of `shade` for a background of mean linear colour `mood`."""
     key = _unit(np.array([rng.normal(0, 0.7), -abs(rng.normal(0.6, 0.5)), rng.normal(-0.6, 0.5)]))
     fill = _unit(np.array([-key[0] + rng.normal(0, 0.4), rng.normal(-0.2, 0.3), rng.normal(-0.4, 0.5)]))
-    warmth = rng.normal(0, 0.10)
+    warmth = rng.normal(0, 0.05)
     tint = np.array([1 + warmth, 1.0, 1 - warmth])
     level = mood / max(float(mood.mean()), 1e-3)
-    around = 0.6 + 0.4 * level
+    around = 0.85 + 0.15 * level
     strength = rng.uniform(0.35, 1.3)
     ambient = rng.uniform(0.15, 0.55)
     return np.array(
@@ -57,12 +68,9 @@ def _lights(rng: np.random.Generator, mood: NDArray[np.float32]) -> NDArray[np.f
     )  # fmt: skip
 
 
-def render(seed: int, split: str, index: int) -> Rendered:
-    """Sample `index` of `split`: the same for the same three, whatever else is rendered."""
-    rng = np.random.default_rng([seed, SPLIT_IDS[split], index])
-    scene = draw_scene(rng)
+def _trace(rng: np.random.Generator, scene: Scene, solids: Solids, textures: Field) -> tuple[Field, Ids, Field]:
+    """Linear colour (320, 320, 3), nearest solid (320, 320; -1 none) and depth (320, 320; 0 none) of a scene."""
     camera = scene.camera
-    solids, textures = build_solids(rng, scene)
     floats, ints = solids.seen_from(camera.rotation, camera.position)
     depth = np.zeros((SIZE, SIZE), np.float32)
     which = np.full((SIZE, SIZE), -1, np.int32)
@@ -70,21 +78,43 @@ def render(seed: int, split: str, index: int) -> Rendered:
     openness = np.ones((SIZE, SIZE), np.float32)
     lit = np.ones((SIZE, SIZE), np.float32)
     raymarch.march(floats, ints, camera.focal, SIZE, depth, which, normal, openness)
-    out = draw_background(rng, SIZE) ** 2
+    out = draw_background(rng, SIZE)
     for plane in draw_planes(rng, scene):
         lay(plane, camera, depth, which, normal, out)
     lights = _lights(rng, out[::8, ::8].mean((0, 1)))
-    shadow.cast(floats, ints, camera.focal, SIZE, depth, normal, lights[0], np.float32(rng.uniform(6, 24)), lit)
-    paints, rules = shade.paint_tables(solids)
+    softness = np.float32(rng.uniform(6, 24))
+    shadow.cast(floats, ints, camera.focal, SIZE, depth, normal, lights[0], softness, lit)
+    paints, rules = paint_tables(solids)
     shade.shade(floats, paints, rules, textures, camera.focal, SIZE, depth, which, normal, openness, lit, lights, out)
-    parts = np.array([*solids.parts, 0], np.uint8)
-    mask = parts[which]
-    intrinsics = np.array([[camera.focal, 0, SIZE / 2], [0, camera.focal, SIZE / 2], [0, 0, 1]], np.float32)
-    xyz = np.concatenate([labels.rhd_order(camera.to_camera(hand.joints)) for hand in scene.hands])
-    uv = labels.project(xyz, intrinsics)
-    seen = labels.visible(uv, mask)
+    return out, which, depth
+
+
+def _shows(mask: NDArray[np.uint8], seen: NDArray[np.bool_], wanted: int) -> bool:
+    """Whether the picture shows its hands: some 8 % hide one behind a table, a prop or the body, and are drawn anew."""
+    left, right = int(((mask > 1) & (mask < 18)).sum()), int((mask > 17).sum())
+    large, small = MIN_PIXELS[wanted]
+    return (
+        max(left, right) >= large and min(left, right) >= small and int(seen.reshape(2, 21).sum(1).max()) >= MIN_VISIBLE
+    )
+
+
+def render(seed: int, split: str, index: int) -> Rendered:
+    """Sample `index` of `split`: the same for the same three, whatever else is rendered."""
+    for attempt in range(8):
+        rng = np.random.default_rng([seed, SPLIT_IDS[split], index, attempt])
+        scene = draw_scene(rng)
+        solids, textures = build_solids(rng, scene)
+        linear, which, depth = _trace(rng, scene, solids, textures)
+        mask = np.array([*solids.parts, 0], np.uint8)[which]
+        camera = scene.camera
+        intrinsics = np.array([[camera.focal, 0, SIZE / 2], [0, camera.focal, SIZE / 2], [0, 0, 1]], np.float32)
+        xyz = np.concatenate([labels.rhd_order(camera.to_camera(hand.joints)) for hand in scene.hands])
+        uv = labels.project(xyz, intrinsics)
+        seen = labels.visible(uv, mask)
+        if _shows(mask, seen, scene.wanted):
+            break
     return Rendered(
-        color=develop(rng, out),
+        color=develop(rng, linear, mask > 1),
         mask=mask,
         depth=np.where(depth > 0, np.minimum(depth, FAR_DEPTH), FAR_DEPTH).astype(np.float32),
         K=intrinsics,

@@ -81,15 +81,24 @@ _PLACE_NAMES: Final = tuple(_PLACES)
 _PLACE_CHANCES: Final = np.array([0.26, 0.15, 0.13, 0.05, 0.12, 0.08, 0.06, 0.07, 0.08])
 
 
+def _to_segment(points: Array, start: Array, end: Array) -> Array:
+    """(N,) distances of points to a segment."""
+    way = end - start
+    t = np.clip((points - start) @ way / (way @ way), 0.0, 1.0)
+    return np.asarray(np.linalg.norm(points - start - t[:, None] * way, axis=1))
+
+
 def _inside_body(build: Build, points: Array) -> float:
-    """Deepest of the points inside torso or head, metres (negative: outside)."""
-    s = build.scale
-    torso = points / s
-    height = np.clip(torso[:, 1], -0.05, 0.46)
-    flat = np.stack([torso[:, 0] / 1.5, torso[:, 1] - height, torso[:, 2]], axis=1)
-    head = points / s - np.array([0.0, 0.70, 0.02])
-    deep = np.maximum(0.108 * build.girth - np.linalg.norm(flat, axis=1), 0.115 - np.linalg.norm(head, axis=1))
-    return float(deep.max()) * s
+    """Deepest of the points inside torso, head or thighs, metres (negative: outside)."""
+    unit = points / build.scale
+    flat = np.stack([unit[:, 0] / 1.5, unit[:, 1] - np.clip(unit[:, 1], -0.10, 0.46), unit[:, 2]], axis=1)
+    head = np.linalg.norm(unit - np.array([0.0, 0.70, 0.02]), axis=1)
+    deep = np.maximum(0.110 * build.girth - np.linalg.norm(flat, axis=1), 0.115 - head)
+    for side in (-1.0, 1.0):
+        mirror = np.array([side, 1.0, 1.0])
+        thigh = _to_segment(unit, person.HIP * mirror, person.knee(build) * mirror)
+        deep = np.maximum(deep, 0.080 * build.girth - thigh)
+    return float(deep.max()) * build.scale
 
 
 def _hand_frame(rng: np.random.Generator, hand_left: bool, shoulder: Array, elbow: Array, wrist: Array) -> Array:
@@ -113,9 +122,11 @@ def _place_hand(rng: np.random.Generator, build: Build, shape: Shape, left: bool
     angles = draw_angles(rng, shape)
     posed = pose(shape, angles, left=left)
     placed = None
-    for _ in range(5):
+    for attempt in range(8):
+        # Each try stands a little further off the body.
+        free = target + np.array([side * 0.02, 0.0, 0.025]) * attempt
         pole = np.array([side * rng.uniform(0.1, 1.0), rng.uniform(-1.2, 0.1), rng.uniform(-0.8, 0.2)])
-        elbow, wrist = person.bend_arm(build, shoulder, target, pole)
+        elbow, wrist = person.bend_arm(build, shoulder, free, pole)
         frame = _hand_frame(rng, left, shoulder, elbow, wrist)
         placed = PlacedHand(left, posed, frame, wrist, elbow, shoulder)
         if _inside_body(build, placed.joints) < -0.008:
@@ -187,8 +198,8 @@ def _blocked(build: Build, camera: Camera, points: Array) -> float:
     return float((torso | head).any(0).mean())
 
 
-def _fits(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wanted: int) -> bool:
-    """Whether this camera shows as many hands as wanted, at a fair size, from outside the body, both before the lens."""
+def _fits(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wanted: int, whole: float) -> bool:
+    """Whether this camera shows the wanted number of hands, at a fair size, unhidden by the body, none behind it."""
     if _inside_body(build, camera.position[None]) > -0.13:
         return False
     seen = 0
@@ -202,9 +213,9 @@ def _fits(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wa
             continue
         seen += 1
         extent = float((uv.max(0) - uv.min(0)).max())
-        if within.mean() < 0.6 or not 38 < extent < 165 or points[:, 2].min() < 0.22:
+        if within.mean() < whole or not 45 < extent < 150 or points[:, 2].min() < 0.22:
             return False
-        if _blocked(build, camera, hand.joints[::4]) > 0.5:
+        if _blocked(build, camera, hand.joints[::4]) > 0.25:
             return False
     return seen == wanted
 
@@ -212,12 +223,14 @@ def _fits(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wa
 def draw_scene(rng: np.random.Generator) -> Scene:
     """A random scene that shows one or two hands, in equal parts."""
     wanted = 1 + int(rng.random() < 0.5)
+    # Share of a hand's joints that must lie in the frame: one picture in eight may cut a hand.
+    whole = 0.6 if rng.random() < 0.12 else 1.0
     shape = draw_shape(rng)
     build = person.draw_build(rng, shape.scale)
     hands = _draw_hands(rng, build, shape, wanted)
     camera = _draw_camera(rng, build, hands, wanted)
     for attempt in range(400):
-        if _fits(build, hands, camera, wanted):
+        if _fits(build, hands, camera, wanted, whole):
             break
         if attempt % 12 == 11:
             hands = _draw_hands(rng, build, shape, wanted)

@@ -1,11 +1,26 @@
 """Cast shadows: marches from every visible point toward the light, tile by tile."""
 
+from typing import Final
+
 import numpy as np
 from numba import njit
 
-from handloom.data.synthetic.raymarch import BOUND_R, BOUND_X, BOUND_Y, BOUND_Z, CAPSULE, LENGTH, PIXELS, SHAPE, TILE, _field, flesh_radius
+from handloom.data.synthetic.raymarch import (
+    BOUND_R,
+    BOUND_X,
+    BOUND_Y,
+    BOUND_Z,
+    CAPSULE,
+    LENGTH,
+    PIXELS,
+    SHAPE,
+    TILE,
+    field,
+    flesh_radius,
+)
 
-REACH = np.float32(0.7)
+REACH: Final = np.float32(0.7)
+"""How far a shadow falls, metres."""
 
 
 @njit(cache=True, error_model="numpy")
@@ -23,87 +38,102 @@ def _gap(solid, mx, my, mz, lx, ly, lz):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
+def _gather(row, col, focal, size, depth, normal, light, lit, points, pixel):  # type: ignore[no-untyped-def]
+    """Points of a tile that face the light, a little off the surface, and their pixels; gives their count.
+
+    Points that face away get lit 0 at once.
+    """
+    inv_focal = np.float32(1.0 / focal)
+    centre = np.float32(size * 0.5)
+    lift = np.float32(0.003)
+    count = 0
+    for i in range(PIXELS):
+        r, c = row + i // TILE, col + i % TILE
+        z = depth[r, c]
+        if z <= 0:
+            continue
+        nx, ny, nz = normal[r, c, 0], normal[r, c, 1], normal[r, c, 2]
+        if nx * light[0] + ny * light[1] + nz * light[2] <= 0:
+            lit[r, c] = np.float32(0.0)
+            continue
+        points[0, count] = (np.float32(c) - centre) * inv_focal * z + nx * lift
+        points[1, count] = (np.float32(r) - centre) * inv_focal * z + ny * lift
+        points[2, count] = z + nz * lift
+        pixel[count] = i
+        count += 1
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def _in_the_way(floats, ints, points, count, light, listed):  # type: ignore[no-untyped-def]
+    """List the solids that could stand between the points and the light; gives their number."""
+    mx, my, mz = points[0, :count].mean(), points[1, :count].mean(), points[2, :count].mean()
+    lx, ly, lz = light[0], light[1], light[2]
+    spread = np.float32(0.0)
+    for i in range(count):
+        spread = max(spread, (points[0, i] - mx) ** 2 + (points[1, i] - my) ** 2 + (points[2, i] - mz) ** 2)
+    spread = np.sqrt(spread)
+    num = 0
+    for s in range(floats.shape[0]):
+        dx, dy, dz = floats[s, BOUND_X] - mx, floats[s, BOUND_Y] - my, floats[s, BOUND_Z] - mz
+        forth = dx * lx + dy * ly + dz * lz
+        room = floats[s, BOUND_R] + spread + np.float32(0.01)
+        if forth < -room or forth > REACH + room:
+            continue
+        if dx * dx + dy * dy + dz * dz - forth * forth > room * room:
+            continue
+        thick = flesh_radius(floats[s]) + spread
+        if ints[s, SHAPE] == CAPSULE and _gap(floats[s], mx, my, mz, lx, ly, lz) > thick:
+            continue
+        listed[num] = s
+        num += 1
+    return num
+
+
+@njit(cache=True, error_model="numpy")
+def _walk(floats, ints, listed, num, points, pixel, count, light, softness, row, col, lit, scratch, work):  # type: ignore[no-untyped-def]
+    """March toward the light; lit is the least of softness * clearance / way gone, between 0 and 1."""
+    along, least, qx, qy, qz = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
+    px, py, pz = points[0], points[1], points[2]
+    dist = work[0]
+    for i in range(count):
+        along[i] = np.float32(0.004)
+        least[i] = np.float32(1.0)
+    for _step in range(18):
+        for i in range(count):
+            qx[i] = px[i] + light[0] * along[i]
+        for i in range(count):
+            qy[i] = py[i] + light[1] * along[i]
+        for i in range(count):
+            qz[i] = pz[i] + light[2] * along[i]
+        field(floats, ints, listed, num, qx, qy, qz, count, work)
+        kept = 0
+        for i in range(count):
+            d = dist[i]
+            now = min(least[i], softness * d / along[i])
+            lit[row + pixel[i] // TILE, col + pixel[i] % TILE] = max(now, np.float32(0.0))
+            if now < np.float32(0.02) or along[i] > REACH or d > np.float32(0.35):
+                continue
+            px[kept], py[kept], pz[kept], pixel[kept] = px[i], py[i], pz[i], pixel[i]
+            least[kept] = now
+            along[kept] = along[i] + min(max(d, np.float32(0.004)), np.float32(0.12))
+            kept += 1
+        count = kept
+        if count == 0:
+            return
+
+
+@njit(cache=True, error_model="numpy")
 def cast(floats, ints, focal, size, depth, normal, light, softness, lit):  # type: ignore[no-untyped-def]
     """Fill lit (1 in the light ... 0 in full shadow) where depth > 0; `light` is the unit vector toward the light."""
     tiles = size // TILE
-    work = np.empty((4, PIXELS), np.float32)
-    best = np.empty(PIXELS, np.float32)
-    which = np.empty(PIXELS, np.int32)
-    px, py, pz = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32)
-    qx, qy, qz = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32)
-    along, least = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.float32)
-    pixel = np.empty(PIXELS, np.int32)
+    work, scratch = np.empty((4, PIXELS), np.float32), np.empty((5, PIXELS), np.float32)
+    points, pixel = np.empty((3, PIXELS), np.float32), np.empty(PIXELS, np.int32)
     listed = np.empty(floats.shape[0], np.int32)
-    lx, ly, lz = light[0], light[1], light[2]
-    dist = work[0]
-    inv_focal = np.float32(1.0 / focal)
-    centre = size * 0.5
-    lift = np.float32(0.003)
-    zero, one = np.float32(0.0), np.float32(1.0)
     for tile in range(tiles * tiles):
         row, col = tile // tiles * TILE, tile % tiles * TILE
-        count = 0
-        mx, my, mz = zero, zero, zero
-        for i in range(PIXELS):
-            r, c = row + i // TILE, col + i % TILE
-            z = depth[r, c]
-            if z <= 0 or lit[r, c] <= 0:
-                continue
-            facing = normal[r, c, 0] * lx + normal[r, c, 1] * ly + normal[r, c, 2] * lz
-            if facing <= 0:
-                lit[r, c] = zero
-                continue
-            px[count] = np.float32(c - centre) * inv_focal * z + normal[r, c, 0] * lift
-            py[count] = np.float32(r - centre) * inv_focal * z + normal[r, c, 1] * lift
-            pz[count] = z + normal[r, c, 2] * lift
-            mx, my, mz = mx + px[count], my + py[count], mz + pz[count]
-            pixel[count] = i
-            count += 1
+        count = _gather(row, col, focal, size, depth, normal, light, lit, points, pixel)
         if count == 0:
             continue
-        mx, my, mz = mx / count, my / count, mz / count
-        spread = zero
-        for i in range(count):
-            spread = max(spread, (px[i] - mx) ** 2 + (py[i] - my) ** 2 + (pz[i] - mz) ** 2)
-        spread = np.sqrt(spread)
-        num = 0
-        for s in range(floats.shape[0]):
-            dx, dy, dz = floats[s, BOUND_X] - mx, floats[s, BOUND_Y] - my, floats[s, BOUND_Z] - mz
-            forth = dx * lx + dy * ly + dz * lz
-            room = floats[s, BOUND_R] + spread + np.float32(0.01)
-            if forth < -room or forth > REACH + room:
-                continue
-            aside = dx * dx + dy * dy + dz * dz - forth * forth
-            if aside > room * room:
-                continue
-            thick = flesh_radius(floats[s])
-            if ints[s, SHAPE] == CAPSULE and _gap(floats[s], mx, my, mz, lx, ly, lz) > thick + spread:
-                continue
-            listed[num] = s
-            num += 1
-        for i in range(count):
-            along[i] = np.float32(0.004)
-            least[i] = one
-        for _step in range(18):
-            for i in range(count):
-                qx[i] = px[i] + lx * along[i]
-            for i in range(count):
-                qy[i] = py[i] + ly * along[i]
-            for i in range(count):
-                qz[i] = pz[i] + lz * along[i]
-            _field(floats, ints, listed, num, qx, qy, qz, count, work, best, which, False)
-            kept = 0
-            for i in range(count):
-                d = dist[i]
-                now = min(least[i], softness * d / along[i])
-                r, c = row + pixel[i] // TILE, col + pixel[i] % TILE
-                lit[r, c] = max(now, zero)
-                if now < np.float32(0.02) or along[i] > REACH or d > np.float32(0.35):
-                    continue
-                px[kept], py[kept], pz[kept], pixel[kept] = px[i], py[i], pz[i], pixel[i]
-                least[kept] = now
-                along[kept] = along[i] + min(max(d, np.float32(0.004)), np.float32(0.12))
-                kept += 1
-            count = kept
-            if count == 0:
-                break
+        num = _in_the_way(floats, ints, points, count, light, listed)
+        _walk(floats, ints, listed, num, points, pixel, count, light, softness, row, col, lit, scratch, work)

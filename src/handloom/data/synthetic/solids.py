@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 Vector = Sequence[float] | Array
 
 # What a solid is painted with: the colour rule of `shade`.
-PLAIN, SKIN, NAILED, PALM, CLOTH, FACE, HAIR = range(7)
+PLAIN, SKIN, FINGER, NAILED, PALM, CLOTH, FACE, HAIR = range(8)
 
 UPRIGHT: Final = np.eye(3)
 
@@ -36,7 +36,7 @@ class Paint:
 
 def frame_along(direction: Array, toward: Array) -> Array:
     """Rows x, y, z of a right-handed frame whose y runs along `direction` and whose z leans toward `toward`."""
-    y = direction / max(np.sqrt(direction @ direction), 1e-9)
+    y = direction / max(float(np.sqrt(direction @ direction)), 1e-9)
     z = toward - y * (toward @ y)
     size = np.sqrt(z @ z)
     if size < 1e-6:

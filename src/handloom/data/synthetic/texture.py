@@ -94,16 +94,16 @@ _PATTERNS: Final[tuple[Callable[..., None], ...]] = (
 
 
 def cloth(rng: np.random.Generator) -> Field:
-    """A tileable (SIZE, SIZE, 3) cloth: plain, striped, checked, dotted, flowered or lettered; one in nine near skin."""
-    ground = skin_like(rng) if rng.random() < 0.11 else any_colour(rng)
+    """A tileable (SIZE, SIZE, 3) cloth: plain, striped, checked, dotted, flowered, lettered; one in 16 near skin."""
+    ground = skin_like(rng) if rng.random() < 0.06 else any_colour(rng)
     image = Image.new("RGB", (SIZE, SIZE), byte(ground))
-    colours = [byte(skin_like(rng) if rng.random() < 0.12 else any_colour(rng)) for _ in range(int(rng.integers(1, 4)))]
+    colours = [byte(skin_like(rng) if rng.random() < 0.08 else any_colour(rng)) for _ in range(int(rng.integers(1, 4)))]
     _PATTERNS[int(rng.integers(len(_PATTERNS)))](rng, ImageDraw.Draw(image), colours)
     return light(image) * (0.8 + 0.4 * tile_noise(rng, SIZE, (6, 24))[..., :1])
 
 
 def face(rng: np.random.Generator, skin: Rgb, hair: Rgb) -> Field:
-    """A (SIZE, SIZE, 3) face, front view, 0.24 head units wide: eyes, brows, nose shade, mouth, cheeks, often a beard."""
+    """A (SIZE, SIZE, 3) face from the front, 0.24 m wide: eyes, brows, nose shade, mouth, cheeks, often a beard."""
     over = 2 * SIZE
     image = Image.new("RGB", (over, over), byte(skin))
     draw = ImageDraw.Draw(image)

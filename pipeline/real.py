@@ -1,0 +1,113 @@
+"""The trained nets on real pictures: the figures of docs/LOG.md, from material that stays outside the repository."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from handloom import draw, files, images, metrics
+from handloom.geometry import Box
+from handloom.images import Picture
+from handloom.skeleton import FROM_RHD
+from pipeline import layout
+from pipeline.errors import reported
+
+HAND = 255
+"""HGR1's label of a hand; 128, other skin (forearm, arm), counts as background here."""
+SHOWN_PX = 256
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--rhd", type=click.Path(exists=True, path_type=Path), help="Zip with rhd/*.png and rhd/test_rhd.json.")
+@click.option(
+    "--hgr1", type=click.Path(exists=True, path_type=Path), help="Zip with hgr1/images, masks, manifest.json."
+)
+@click.option("--count", default=200, show_default=True, help="Photographs of HGR1, spread evenly over the manifest.")
+@click.option(
+    "--out", default=Path("real"), show_default=True, type=click.Path(path_type=Path), help="Folder of pictures."
+)
+def real(rhd: Path | None, hgr1: Path | None, count: int, out: Path) -> None:
+    """Score the trained nets on genuine RHD records and HGR1 photographs; writes overlays to OUT."""
+    from handloom.inference import HandFinder
+
+    finder = HandFinder.load(layout.MODELS)
+    if rhd:
+        _genuine_rhd(finder, rhd, out)
+    if hgr1:
+        _photographs(finder, hgr1, count, out)
+
+
+def _genuine_rhd(finder: Any, archive: Path, out: Path) -> None:
+    """Print each annotated hand's keypoint error on its true box and on the found one."""
+    pictures = []
+    with zipfile.ZipFile(archive) as members, tempfile.TemporaryDirectory() as folder:
+        members.extractall(folder)
+        data = json.loads(Path(folder, "rhd", "test_rhd.json").read_text())
+        for annotation, entry in zip(data["annotations"], data["images"], strict=True):
+            picture = images.read(Path(folder, "rhd", entry["file_name"]))
+            true = np.array(annotation["keypoints"], np.float32)[list(FROM_RHD), :2]
+            on_true = finder.read_hand(picture, Box.around(true)).keypoints_px
+            found = finder(picture)
+            errors = [float(np.linalg.norm(hand.keypoints_px - true, axis=1).mean()) for hand in found]
+            error = float(np.linalg.norm(on_true - true, axis=1).mean())
+            best = f"{min(errors):.1f} px" if errors else "none found"
+            click.echo(f"rhd {entry['file_name']}: EPE on the true box {error:.1f} px, of the nearest of "
+                       f"{len(found)} found hands {best}")  # fmt: skip
+            overlay = picture
+            for hand in found:
+                overlay = draw.skeleton(draw.box(overlay, hand.box), hand.keypoints_px)
+            truth = draw.skeleton(picture, true, dashed=True)
+            pictures += [picture, draw.skeleton(truth, on_true), overlay]
+    files.write(out / "rhd.png", images.encode_png(draw.grid(pictures, columns=3)))
+
+
+def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
+    """Print the mask IoU over photographs and keep the worst ten."""
+    scored: list[tuple[float, str, Picture]] = []
+    for name, picture, true in _hgr1(archive, count):
+        side = max(picture.shape[:2])
+        square = np.zeros((side, side), np.uint8)
+        square[: true.shape[0], : true.shape[1]] = np.where(true, 255, 0)
+        small = images.shrink(square, finder.size) >= 128
+        predicted = finder.square_mask(picture)
+        iou = float(metrics.iou(*metrics.overlap(predicted[None], small[None]))[0])
+        canvas = np.zeros((side, side, 3), np.uint8)
+        canvas[: picture.shape[0], : picture.shape[1]] = picture
+        shown = draw.mask(images.shrink(canvas, finder.size), predicted, small)
+        scored.append((iou, name, draw.enlarge(shown, SHOWN_PX // finder.size)))
+    ious = np.array([iou for iou, _, _ in scored])
+    click.echo(f"hgr1: {len(ious)} photographs, mask IoU mean {ious.mean():.3f}, median {np.median(ious):.3f}")
+    worst = sorted(scored, key=lambda entry: entry[:2])[:10]
+    click.echo("worst: " + ", ".join(f"{name} {iou:.2f}" for iou, name, _ in worst))
+    spread = [scored[i][2] for i in np.linspace(0, len(scored) - 1, 20).round().astype(int)]
+    files.write(out / "hgr1_worst.png", images.encode_png(draw.grid([shown for _, _, shown in worst], columns=5)))
+    files.write(out / "hgr1_spread.png", images.encode_png(draw.grid(spread, columns=5)))
+
+
+def _hgr1(archive: Path, count: int) -> Iterator[tuple[str, Picture, NDArray[np.bool_]]]:
+    """Give (name, picture, hand mask) of photographs spread evenly over the manifest's order."""
+    with zipfile.ZipFile(archive) as members:
+        items = json.loads(members.read("hgr1/manifest.json"))["items"]
+        for place in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int):
+            item = items[place]
+            with members.open(f"hgr1/{item['image']}") as file:
+                picture = np.asarray(Image.open(file).convert("RGB"))
+            with members.open(f"hgr1/{item['mask']}") as file:
+                yield Path(item["image"]).stem, picture, np.asarray(Image.open(file).convert("L")) == HAND
+
+
+def main() -> None:
+    """Show a mistake of the user as one line and an exit code."""
+    with reported():
+        real(prog_name="python -m pipeline.real")
+
+
+if __name__ == "__main__":
+    main()

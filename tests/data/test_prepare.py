@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from handloom import images
+from handloom.data.npy import NpyWriter
+from handloom.data.prepare import prepare
+from handloom.data.prepared import PoseSet, SegmentSet, load_facts
+from handloom.data.rhd import RhdArchive, hand_mask
+from handloom.errors import DataError
+from handloom.params import Params
+
+
+@pytest.fixture(scope="module")
+def index(prepared: Path) -> pd.DataFrame:
+    return pd.read_csv(prepared / "index.csv")
+
+
+def test_every_hand_of_every_sample_has_its_row(index: pd.DataFrame) -> None:
+    assert len(index) == 2 * 32
+    assert index.groupby("split")["sample_id"].nunique().to_dict() == {"train": 18, "val": 6, "test": 8}
+    assert set(index["hand"]) == {"left", "right"}
+    kept = index["status"] == "kept"
+    assert (index.loc[~kept, "row"] == -1).all()
+    assert index.loc[~kept, "left"].isna().all()
+
+
+def test_no_training_sample_is_in_validation(prepared: Path) -> None:
+    train, val = (set(SegmentSet.load(prepared / "segment", split).ids.tolist()) for split in ("train", "val"))
+    assert train | val == set(range(24))
+    assert not train & val
+
+
+def test_rows_of_the_arrays_are_those_of_the_index(index: pd.DataFrame, prepared: Path) -> None:
+    for split in ("train", "val", "test"):
+        pose = PoseSet.load(prepared / "pose", split)
+        kept = index[(index["split"] == split) & (index["status"] == "kept")].sort_values("row")
+        assert kept["row"].tolist() == list(range(len(pose)))
+        assert kept["sample_id"].tolist() == pose.ids.tolist()
+        assert np.allclose(kept[["left", "top", "right", "bottom"]], pose.boxes, atol=1e-3)
+        assert load_facts(prepared / "pose")["rows"][split] == len(pose)
+
+
+def test_keypoints_map_back_to_the_annotation(archive: Path, prepared: Path, params: Params) -> None:
+    pose = PoseSet.load(prepared / "pose", "test")
+    with RhdArchive(archive) as raw:
+        for row in range(len(pose)):
+            side = ("left", "right")[pose.sides[row] - 1]
+            true, visible, _ = raw.annotation("evaluation", int(pose.ids[row])).hand(side)
+            assert np.abs(pose.box(row).to_image(pose.keypoints[row], pose.size) - true).max() < 1e-3
+            assert np.array_equal(pose.visible[row], visible)
+            assert pose.pck_px[row] == pytest.approx(1.2 * np.ptp(true, axis=0).max(), rel=1e-5)
+
+
+def test_the_network_input_is_the_crop_of_the_box(archive: Path, prepared: Path) -> None:
+    pose = PoseSet.load(prepared / "pose", "test")
+    inputs, _ = pose.batch(np.arange(len(pose)))
+    with RhdArchive(archive) as raw:
+        for row in range(len(pose)):
+            direct = images.crop(raw.color("evaluation", int(pose.ids[row])), pose.box(row), pose.size)
+            # the stored crop has a margin, so its sample grid is the same: only the border's rounding may differ
+            assert np.abs(inputs[row].permute(1, 2, 0).numpy() - direct).max() <= 2
+
+
+def test_a_crop_holds_the_mask_of_its_hand(archive: Path, prepared: Path, params: Params) -> None:
+    pose = PoseSet.load(prepared / "pose", "train")
+    with RhdArchive(archive) as raw:
+        for row in range(len(pose)):
+            mask = hand_mask(raw.mask("training", int(pose.ids[row]))) == pose.sides[row]
+            rows, columns = np.nonzero(mask)
+            box = pose.box(row)
+            assert box.left < columns.min()
+            assert columns.max() + 1 < box.right
+            assert box.top < rows.min()
+            assert rows.max() + 1 < box.bottom
+            longer = max(np.ptp(rows), np.ptp(columns)) + 1
+            assert box.side == pytest.approx(longer * params.preprocess.crop_scale, rel=1e-5)
+
+
+def test_the_same_bytes_for_any_number_of_workers(
+    archive: Path, prepared: Path, params: Params, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    prepare(archive, alone, params.preprocess.model_copy(update={"val_fraction": 0.25}), workers=1)
+    names = sorted(p.relative_to(alone) for p in alone.rglob("*.*"))
+    assert names == sorted(p.relative_to(prepared) for p in prepared.rglob("*.*"))
+    for name in names:
+        assert (alone / name).read_bytes() == (prepared / name).read_bytes(), name
+
+
+def test_masks_keep_left_and_right(archive: Path, prepared: Path) -> None:
+    segment = SegmentSet.load(prepared / "segment", "test")
+    with RhdArchive(archive) as raw:
+        for row in range(len(segment)):
+            sides = hand_mask(raw.mask("evaluation", int(segment.ids[row])))
+            for side in (1, 2):
+                small, full = (segment.masks[row] == side).mean(), (sides == side).mean()
+                assert small == pytest.approx(full, abs=0.01)
+
+
+def test_too_few_samples_for_a_split_are_refused(archive: Path, params: Params, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too few training samples for a validation split, got '24'"):
+        prepare(archive, tmp_path / "p", params.preprocess.model_copy(update={"val_fraction": 0.001}), workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_array_names_the_command(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"run `python -m pipeline\.stage preprocess`"):
+        SegmentSet.load(tmp_path, "train")
+
+
+def test_npy_writer_writes_what_numpy_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    with NpyWriter(path, (2,), np.float32) as rows:
+        assert [rows.append([i, i + 0.5]) for i in range(300)] == list(range(300))
+    read = np.load(path, mmap_mode="r")
+    assert read.shape == (300, 2)
+    assert read[299].tolist() == [299, 299.5]
+    with NpyWriter(tmp_path / "empty.npy", (), np.int32):
+        pass
+    assert np.load(tmp_path / "empty.npy").shape == (0,)
+
+
+def test_facts_are_plain_json(prepared: Path) -> None:
+    facts = json.loads((prepared / "segment" / "facts.json").read_text())
+    assert facts["source"] == "synthetic"
+    assert facts["image_size"] == 128

@@ -1,0 +1,163 @@
+"""What a user does wrong, done for real: one line with place, value and remedy, its exit code, nothing half-written."""
+
+import io
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path.cwd()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with params.yaml and dvc.yaml, and no data."""
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def stage(folder: Path, *words: str) -> tuple[int, str]:
+    """Run a stage in a folder; gives its exit code and what it wrote to stderr, progress lines left out."""
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pipeline.stage", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env, check=False)
+    lines = [line.rsplit("\r")[-1] for line in done.stderr.splitlines()]
+    return done.returncode, "\n".join(line for line in lines if "sample/s]" not in line)
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "params.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def rewritten(archive: Path, target: Path, change: Callable[[str, bytes], bytes]) -> None:
+    """Copy an archive with its members changed."""
+    target.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+
+
+def corrupt_png(name: str, content: bytes) -> bytes:
+    return content[: len(content) // 2] if name.endswith("evaluation/color/00003.png") else content
+
+
+def mask_of_another_size(name: str, content: bytes) -> bytes:
+    if not name.endswith("training/mask/00005.png"):
+        return content
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((128, 128), np.uint8)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def annotation_of_another_shape(name: str, content: bytes) -> bytes:
+    if not name.endswith("anno_training.pickle"):
+        return content
+    records = pickle.loads(content)
+    records[7]["uv_vis"] = records[7]["uv_vis"][:21]
+    return pickle.dumps(records, protocol=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (corrupt_png, ["evaluation/00003", "color"]),
+        (mask_of_another_size, ["training/00005", "mask", "128"]),
+        (annotation_of_another_shape, ["training/00007", "uv_vis", "21"]),
+    ],
+)
+def test_a_bad_sample_stops_preprocess(
+    workplace: Path, archive: Path, change: Callable[[str, bytes], bytes], words: list[str]
+) -> None:
+    rewritten(archive, workplace / "data" / "raw" / "synthetic.zip", change)
+    code, said = stage(workplace, "preprocess")
+    assert code == 3, said
+    assert len(said.splitlines()) == 1, said
+    assert said.startswith("error: data/raw/synthetic.zip: ")
+    assert "1 of 32 samples" in said
+    assert "preprocess.max_bad_fraction" in said
+    assert [word for word in words if word not in said] == []
+    assert not (workplace / "data" / "prepared").exists()
+    assert not (workplace / "data" / "prepared.part").exists()
+
+
+def test_a_bad_sample_within_the_limit_is_left_out_and_named(workplace: Path, archive: Path) -> None:
+    rewritten(archive, workplace / "data" / "raw" / "synthetic.zip", corrupt_png)
+    edit(workplace, "max_bad_fraction: 0.001", "max_bad_fraction: 0.05")
+    code, said = stage(workplace, "preprocess")
+    assert code == 0, said
+    index = (workplace / "data" / "prepared" / "index.csv").read_text()
+    assert sum("unreadable: " in line and "evaluation/00003" in line for line in index.splitlines()) == 2
+    ids = np.load(workplace / "data" / "prepared" / "segment" / "test_ids.npy")
+    assert ids.tolist() == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_a_truncated_zip(workplace: Path, archive: Path) -> None:
+    target = workplace / "data" / "raw" / "synthetic.zip"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(archive.read_bytes()[:-5000])
+    code, said = stage(workplace, "preprocess")
+    assert code == 3, said
+    assert said.startswith("error: data/raw/synthetic.zip: is not a whole zip file")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_missing_archive(workplace: Path) -> None:
+    code, said = stage(workplace, "preprocess")
+    assert (code, said) == (3, "error: data/raw: expected one archive, got '0'; run `dvc repro download`")
+
+
+def test_a_zip_the_user_names_that_is_not_there(workplace: Path) -> None:
+    edit(workplace, "source: synthetic", "source: rhd")
+    edit(workplace, "zip: null", "zip: elsewhere/RHD_v1-1.zip")
+    code, said = stage(workplace, "download")
+    assert code == 3, said
+    assert "elsewhere/RHD_v1-1.zip" in said
+    assert len(said.splitlines()) == 1
+    assert list((workplace / "data" / "raw").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["download"], ["preprocess"], ["train", "segment"], ["evaluate"]])
+def test_a_typo_anywhere_stops_every_stage(workplace: Path, words: list[str]) -> None:
+    edit(workplace, "sigma_px:", "sigma_pix:")
+    code, said = stage(workplace, *words)
+    assert (code, said) == (2, "error: params.yaml: pose.sigma_pix: unknown key; did you mean 'sigma_px'?")
+
+
+def test_a_wrong_type(workplace: Path) -> None:
+    edit(workplace, "learning_rate: 0.003", "learning_rate: fast")
+    code, said = stage(workplace, "train", "segment")
+    assert code == 2
+    assert said.startswith("error: params.yaml: segment.learning_rate: should be a valid number, got 'fast'; ")
+
+
+def test_training_without_data(workplace: Path) -> None:
+    code, said = stage(workplace, "train", "pose")
+    assert code == 3, said
+    assert said.startswith("error: data/prepared/pose")
+    assert said.endswith("run `python -m pipeline.stage preprocess`")
+
+
+def test_evaluating_without_a_model(workplace: Path, prepared: Path) -> None:
+    shutil.copytree(prepared, workplace / "data" / "prepared")
+    code, said = stage(workplace, "evaluate")
+    assert code == 4, said
+    assert said.startswith("error: models/segment.safetensors: not a model")
+
+
+def test_the_rhd_source_accepts_a_zip_that_is_there(workplace: Path, archive: Path) -> None:
+    edit(workplace, "source: synthetic", "source: rhd")
+    edit(workplace, "zip: null", f"zip: {archive}")
+    code, said = stage(workplace, "download")
+    assert code == 0, said
+    assert (workplace / "data" / "raw" / "rhd.zip").read_bytes() == archive.read_bytes()
