@@ -223,8 +223,8 @@ def _fits(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wa
 def draw_scene(rng: np.random.Generator) -> Scene:
     """A random scene that shows one or two hands, in equal parts."""
     wanted = 1 + int(rng.random() < 0.5)
-    # Share of a hand's joints that must lie in the frame: one picture in eight may cut a hand.
-    whole = 0.6 if rng.random() < 0.12 else 1.0
+    # Share of a hand's joints that must lie in the frame: not quite half of the pictures may cut one.
+    whole = 0.6 if rng.random() < 0.45 else 1.0
     shape = draw_shape(rng)
     build = person.draw_build(rng, shape.scale)
     hands = _draw_hands(rng, build, shape, wanted)
