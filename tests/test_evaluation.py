@@ -37,8 +37,7 @@ def model(logits: Tensor) -> Model:
 
 
 def mask_logits(masks: np.ndarray) -> Tensor:
-    hand = torch.from_numpy(masks > 0).float() * 20 - 10
-    return torch.stack([-hand, hand], dim=1)
+    return torch.from_numpy(masks > 0).float().unsqueeze(1) * 20 - 10
 
 
 def heatmap_logits(points: np.ndarray) -> Tensor:

@@ -30,8 +30,8 @@ def stage(folder: Path, *words: str) -> tuple[int, str]:
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pipeline.stage", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env, check=False)
-    lines = [line.rsplit("\r")[-1] for line in done.stderr.splitlines()]
-    return done.returncode, "\n".join(line for line in lines if "sample/s]" not in line)
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("preprocess: ")]
+    return done.returncode, "\n".join(lines)
 
 
 def edit(folder: Path, old: str, new: str) -> None:
@@ -84,7 +84,7 @@ def test_a_bad_sample_stops_preprocess(
     assert code == 3, said
     assert len(said.splitlines()) == 1, said
     assert said.startswith("error: data/raw/synthetic.zip: ")
-    assert "1 of 32 samples" in said
+    assert "1 of 32 samples of synthetic.zip are unreadable" in said
     assert "preprocess.max_bad_fraction" in said
     assert [word for word in words if word not in said] == []
     assert not (workplace / "data" / "prepared").exists()

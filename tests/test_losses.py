@@ -38,8 +38,14 @@ def test_no_visible_keypoint_costs_nothing() -> None:
 
 
 def test_soft_iou_of_sure_predictions_is_the_iou() -> None:
-    mask = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 0]]])
+    mask = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 0]]]).float()
     sure = torch.tensor([[[1, 0], [1, 0]], [[0, 0], [0, 0]]]).float() * 200 - 100
-    logits = torch.stack([-sure, sure], dim=1)
     # first picture: 1 pixel of 3, with the added ones 2 of 4; second: nothing against nothing, 1 of 1
-    assert torch.isclose(losses.soft_iou(logits, mask), torch.tensor(1 - (2 / 4 + 1) / 2), atol=1e-5)
+    assert torch.isclose(losses.soft_iou(sure, mask), torch.tensor(1 - (2 / 4 + 1) / 2), atol=1e-5)
+
+
+def test_mask_cross_entropy_by_hand() -> None:
+    logits, mask = torch.tensor([[[0.0, math.log(3.0)]]]), torch.tensor([[[1.0, 0.0]]])
+    # half sure of a hand that is there, three quarters of one that is not
+    expected = -(math.log(0.5) + math.log(0.25)) / 2
+    assert math.isclose(losses.mask_cross_entropy(logits, mask).item(), expected, rel_tol=1e-6)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from handloom.errors import EnvironmentFault
@@ -27,7 +28,8 @@ def write(path: Path, content: bytes | str) -> None:
             f"{path}: cannot be written, got '{error.strerror}'; free some space or rights"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def dvc_hash(path: Path) -> str:
@@ -38,7 +40,6 @@ def dvc_hash(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
-    files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-    listing = [{"md5": dvc_hash(p), "relpath": p.relative_to(path).as_posix()} for p in files]
-    listing.sort(key=lambda entry: tuple(entry["relpath"].split("/")))
+    files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    listing = [{"md5": dvc_hash(files[name]), "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"

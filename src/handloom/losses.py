@@ -5,18 +5,18 @@ from torch.nn import functional
 
 
 def mask_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
-    """Give the mean cross-entropy per pixel; (B, C, H, W) logits, (B, H, W) int64 class ids."""
-    return functional.cross_entropy(logits, mask)
+    """Give the mean binary cross-entropy per pixel; (B, H, W) logits of a hand, (B, H, W) 0 or 1."""
+    return functional.binary_cross_entropy_with_logits(logits, mask)
 
 
 def soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
-    """Give 1 - IoU per picture of class 1's probability, then the mean; (B, 2, H, W) logits, (B, H, W) int64 0 or 1.
+    """Give 1 - IoU of the hand's probability per picture, then the mean; (B, H, W) logits, (B, H, W) 0 or 1.
 
     The 1 added above and below makes an empty mask count for nothing but false hands.
     """
-    probability, truth = logits.softmax(dim=1)[:, 1], mask.to(logits.dtype)
-    intersection = (probability * truth).sum(dim=(1, 2))
-    union = probability.sum(dim=(1, 2)) + truth.sum(dim=(1, 2)) - intersection
+    probability = logits.sigmoid()
+    intersection = (probability * mask).sum(dim=(1, 2))
+    union = probability.sum(dim=(1, 2)) + mask.sum(dim=(1, 2)) - intersection
     return 1 - ((intersection + 1) / (union + 1)).mean()
 
 

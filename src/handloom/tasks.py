@@ -39,21 +39,20 @@ class Task:
     """(predictions of a whole split, that split, row) -> a picture of prediction against truth."""
 
 
-def _to_input_size(logits: Tensor, size: int) -> Tensor:
-    """Bring logits of a strided net back to the resolution of its input."""
-    return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
+def _hand_logits(logits: Tensor, size: int) -> Tensor:
+    """Bring the one map of a strided net back to the resolution of its input; (B, 1, H, W) -> (B, S, S)."""
+    return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False).squeeze(1)
 
 
 def _mask_loss(logits: Tensor, mask: Tensor, params: SegmentParams, size: int) -> Tensor:
-    full = _to_input_size(logits, size)
+    full = _hand_logits(logits, size)
     loss = losses.mask_cross_entropy(full, mask)
     return loss + params.iou_weight * losses.soft_iou(full, mask) if params.iou_weight else loss
 
 
 def _predict_masks(logits: Tensor, size: int) -> Predictions:
-    """Give `masks` (B, S, S) bool: hand where its logit is the higher one."""
-    full = _to_input_size(logits, size)
-    return {"masks": (full[:, 1] > full[:, 0]).cpu().numpy()}
+    """Give `masks` (B, S, S) bool: hand where that is the likelier."""
+    return {"masks": (_hand_logits(logits, size) > 0).cpu().numpy()}
 
 
 def _score_masks(predictions: Predictions, truth: SegmentSet) -> Mapping[str, float]:
@@ -100,7 +99,7 @@ def _show_keypoints(predictions: Predictions, truth: PoseSet, row: int) -> Pictu
 
 SEGMENT: Final = Task(
     name="segment",
-    outputs=2,
+    outputs=1,
     data=SegmentSet,
     loss=_mask_loss,
     predict=_predict_masks,

