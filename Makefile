@@ -5,25 +5,17 @@ BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.runtime
 STAMP_DEV := $(VENV)/.dev
 
-HALF := $(shell cores=$$(nproc); echo $$(( cores > 1 ? cores / 2 : 1 )))
-
 # DVC takes `python` from PATH
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help repro train@segment train@pose test lint smoke ui clean
+.PHONY: help repro test lint smoke ui clean
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-# Both nets side by side, half of the cores each: on two cores 190 images/s together, against 140 one after the other
 repro: $(STAMP) ## run what is out of date of the pipeline
-	dvc repro preprocess
-	+$(MAKE) --no-print-directory --jobs=2 train@segment train@pose
 	dvc repro
-
-train@segment train@pose:
-	OMP_NUM_THREADS=$(HALF) dvc repro $@
 
 test: $(STAMP_DEV) ## run the tests
 	pytest
@@ -36,7 +28,7 @@ lint: $(STAMP_DEV) ## formatter, linter, types, and the floors of the architectu
 
 smoke: $(STAMP) ## the whole pipeline on the smallest preset (changes params.yaml)
 	python -m pipeline.preset smoke
-	$(MAKE) repro
+	dvc repro
 
 ui: $(STAMP) ## MLflow's page on the runs so far
 	mlflow ui --workers 1
@@ -46,14 +38,16 @@ clean: ## forget the environment (data and models stay)
 
 $(VENV)/bin/activate:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python: 3.11 or newer is needed, got %d.%d; make PYTHON=python3.11" % sys.version_info[:2])'
+	@git rev-parse --git-dir > /dev/null || { echo "error: $(CURDIR): not a git checkout, which DVC needs; git init"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@echo 'export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true' >> $@
 
 $(STAMP): requirements.lock pyproject.toml | $(VENV)/bin/activate
-	python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo "installing $$(grep -c == requirements.lock) packages into $(VENV): two minutes, more on a slow line"
+	@python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(STAMP_DEV): requirements-dev.lock $(STAMP)
-	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@

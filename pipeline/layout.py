@@ -10,8 +10,6 @@ from handloom.tracking import root
 
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
-DOWNLOADS = Path("data/downloads")
-"""Outside DVC's outputs, which are deleted before a stage runs: a half-done download must survive."""
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 MODELS = Path("models")
@@ -42,6 +40,11 @@ def model(net: str) -> Path:
 def training_curve(net: str) -> Path:
     """Give the table of a net's validations."""
     return PLOTS / f"train_{net}.csv"
+
+
+def downloads() -> Path:
+    """Give the folder of downloads: outside DVC's outputs, which are deleted before a stage runs."""
+    return root() / "data" / "downloads"
 
 
 def checkpoints() -> Path:

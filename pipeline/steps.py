@@ -10,6 +10,7 @@ import pandas as pd
 
 from handloom import files
 from handloom.params import Params
+from handloom.tracking import RUNS_PAGE
 from pipeline import layout
 
 
@@ -26,10 +27,12 @@ def download() -> None:
         from handloom.data.download import Remote, adopt, fetch
 
         rhd = params.rhd
-        source = Path(rhd.zip) if rhd.zip else layout.DOWNLOADS / "RHD_v1-1.zip"
+        source = Path(rhd.zip) if rhd.zip else layout.downloads() / "RHD_v1-1.zip"
         if not rhd.zip:
             fetch(Remote(rhd.url, rhd.size, rhd.sha256), source)
         adopt(source, target)
+    for other in set(layout.RAW.glob("*.zip")) - {target}:
+        other.unlink()  # of a source chosen earlier; DVC would have deleted it
     _say(f"{target}: {target.stat().st_size / 1e6:,.0f} MB", "python -m pipeline.stage preprocess")
 
 
@@ -46,11 +49,13 @@ def preprocess() -> None:
 
 def train(net: str) -> None:
     """Write models/NET.safetensors, its validation figures and its curve."""
+    params = getattr(Params.load(layout.PARAMS), net)  # before torch, whose import takes seconds
+
     from handloom import checkpoint, tracking, training
     from handloom.data.prepared import load_facts
     from handloom.tasks import TASKS
 
-    task, params = TASKS[net], getattr(Params.load(layout.PARAMS), net)
+    task = TASKS[net]
     data = task.data.load(layout.prepared(net), "train"), task.data.load(layout.prepared(net), "val")
     facts, stage = load_facts(layout.prepared(net)), f"train@{net}"
     deps = {str(path): files.dvc_hash(path) for path in layout.deps("train", net)}
@@ -69,26 +74,27 @@ def train(net: str) -> None:
         _keep_curves(task, validations, run)
         run.metrics({f"best.{task.headline}": float(validations[f"val_{task.headline}"].max())}, result.step)
         run.tag(f"dvc.out.{layout.model(net)}", files.dvc_hash(layout.model(net)))
-        resume.discard()
+    resume.finish()
     score = f"{task.headline} {last[f'val_{task.headline}']:.3f} on the validation split"
     _say(f"{layout.model(net)}: {score}", "python -m pipeline.stage evaluate")
 
 
 def evaluate() -> None:
     """Write metrics, plots, figures and per-sample tables of the test split."""
+    params = Params.load(layout.PARAMS).evaluate
+
     from handloom import checkpoint, evaluation, plots
     from handloom.data.rhd import RhdArchive
     from handloom.inference import HandFinder
     from handloom.tasks import POSE, SEGMENT
 
-    params = Params.load(layout.PARAMS).evaluate
     masks, hands = (task.data.load(layout.prepared(task.name), "test") for task in (SEGMENT, POSE))
     segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
     of_masks = evaluation.evaluate_segment(segment, masks, params.batch_size)
     of_hands = evaluation.evaluate_pose(pose, hands, params.batch_size)
     count = params.num_pictures
     with RhdArchive(layout.raw_archive()) as archive:
-        ids = [int(masks.ids[row]) for row in plots.spread(len(masks), count // 2)]
+        ids = [int(masks.ids[row]) for row in plots.spread(len(masks), (count + 1) // 2)]
         crops = plots.crop_pictures(HandFinder(segment, pose), archive, ids)
     figures = {
         "curves_segment": plots.training_curves(SEGMENT, pd.read_csv(layout.training_curve("segment"))),
@@ -134,7 +140,7 @@ def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> N
         f"  keypoints  {hand['num_hands']:,} hands (true crop)  PCK@0.2 {hand['pck_0.2']:.3f}  "
         f"EPE mean {hand['epe_mean_px']:.2f} median {hand['epe_median_px']:.2f} px  AUC {hand['auc_30px']:.3f}"
     )
-    _say(f"{layout.FIGURES}/: look at masks.png, crops.png, keypoints.png", "dvc metrics diff  or  mlflow ui")
+    click.echo(f"look at {layout.FIGURES}/*.png; every run: `mlflow ui`, then {RUNS_PAGE}")
 
 
 def _keep_curves(task: Any, validations: pd.DataFrame, run: Any) -> None:

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same bits twice are promised on a CPU alone
 
 import pytest
 import torch

@@ -87,15 +87,19 @@ def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet) -> N
 
 def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks: SegmentSet, hands: PoseSet) -> None:
     with RhdArchive(archive) as raw:
-        row = next(r for r in range(len(masks)) if (hands.ids == masks.ids[r]).sum() == 1)
+        row = next(
+            r for r in range(len(masks)) if (hands.ids == masks.ids[r]).sum() == 1 == len(np.unique(masks.masks[r])) - 1
+        )
         sample = int(masks.ids[row])
         hand = int(np.flatnonzero(hands.ids == sample)[0])
         picture = raw.color("evaluation", sample)
     truth: Any = hands.box(hand).to_image(hands.keypoints[hand], 128)
     finder = HandFinder(model(mask_logits(masks.masks[row : row + 1])), model(torch.zeros(1, 21, 64, 64)))
-    box = next(iter(finder(picture))).box
-    assert box.left - 4 < hands.boxes[hand, 2]
-    assert box.right + 4 > hands.boxes[hand, 0]
+    box, step = finder(picture)[0].box, 320 / 128
+    tight = hands.box(hand).square(1 / 1.3)  # the crop is 1.3 times the longer side of the mask's box
+    assert abs(box.side - tight.side) <= 2 * step
+    assert abs((box.left + box.right) - (tight.left + tight.right)) / 2 <= step
+    assert abs((box.top + box.bottom) - (tight.top + tight.bottom)) / 2 <= step
     in_crop = hands.box(hand).square(1 / 1.3).square(1.3).to_crop(truth, 128)
     finder = HandFinder(model(mask_logits(masks.masks[row : row + 1])), model(heatmap_logits(in_crop[None])))
     said = finder.read_hand(picture, hands.box(hand).square(1 / 1.3)).keypoints_px

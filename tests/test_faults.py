@@ -3,9 +3,12 @@
 import io
 import os
 import pickle
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,23 +18,36 @@ import pytest
 from PIL import Image
 
 ROOT = Path.cwd()
+PROGRESS = re.compile(r"(preprocess|rendering|train \w+): ")
 
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with params.yaml and dvc.yaml, and no data."""
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(ROOT / "presets" / "default.yaml", tmp_path / "params.yaml")
     return tmp_path
 
 
 def stage(folder: Path, *words: str) -> tuple[int, str]:
     """Run a stage in a folder; gives its exit code and what it wrote to stderr, progress lines left out."""
-    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
+    code, said, _ = outcome(started(folder, *words))
+    return code, said
+
+
+def started(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    """Start a stage in a folder."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pipeline.stage", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env, check=False)
-    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("preprocess: ")]
-    return done.returncode, "\n".join(lines)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=env)
+
+
+def outcome(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """Give a stage's exit code, what it wrote to stderr without progress lines, and its output."""
+    output, said = process.communicate()
+    lines = [line for line in said.splitlines() if line and not PROGRESS.match(line)]
+    return process.returncode, "\n".join(lines), output
 
 
 def edit(folder: Path, old: str, new: str) -> None:
@@ -139,6 +155,55 @@ def test_a_wrong_type(workplace: Path) -> None:
     code, said = stage(workplace, "train", "segment")
     assert code == 2
     assert said.startswith("error: params.yaml: segment.learning_rate: should be a valid number, got 'fast'; ")
+
+
+def test_a_split_without_hands(workplace: Path, archive: Path) -> None:
+    target = workplace / "data" / "raw" / "synthetic.zip"
+    target.parent.mkdir(parents=True)
+    shutil.copy(archive, target)
+    edit(workplace, "min_hand_pixels: 150", "min_hand_pixels: 99999")
+    code, said = stage(workplace, "preprocess")
+    assert code == 3, said
+    assert said.startswith("error: data/raw/synthetic.zip: no hand for the train split, got '0'; take more samples")
+    assert not (workplace / "data" / "prepared").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_stage_with_nothing_half_written(workplace: Path, number: signal.Signals, code: int) -> None:
+    process = started(workplace, "download")
+    while not (workplace / "data" / "raw" / "synthetic.zip.part").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(number)
+    assert outcome(process)[0] == code
+    assert list((workplace / "data" / "raw").iterdir()) == []
+
+
+def test_a_killed_training_goes_on_and_other_params_start_anew(workplace: Path, prepared: Path) -> None:
+    shutil.copytree(prepared, workplace / "data" / "prepared")
+    shutil.copytree(ROOT / "src", workplace / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    edit(workplace, "checkpoint_every: 250", "checkpoint_every: 2")
+    edit(workplace, "epochs: 26.0", "epochs: 12.0")
+    process = started(workplace, "train", "segment")
+    while not list((workplace / ".checkpoints").glob("train-segment-*/last.pt")):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.kill()
+    assert outcome(process)[0] == -signal.SIGKILL
+    assert not (workplace / "models").exists()
+    code, said, output = outcome(started(workplace, "train", "segment"))
+    assert code == 0, said
+    assert "train segment: goes on from step" in output
+    assert "models/segment.safetensors: iou_mean" in output
+    edit(workplace, "learning_rate: 0.003", "learning_rate: 0.002")
+    process = started(workplace, "train", "segment")
+    while len(list((workplace / ".checkpoints").glob("train-segment-*/last.pt"))) < 2:
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.terminate()
+    code, said, output = outcome(process)
+    assert code == 143
+    assert "goes on" not in output
 
 
 def test_training_without_data(workplace: Path) -> None:

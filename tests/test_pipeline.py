@@ -1,5 +1,6 @@
 """dvc.yaml, params.yaml, the presets, the commands and the imports tell one story."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -8,25 +9,38 @@ import grimp
 import pytest
 from ruamel.yaml import YAML
 
+from handloom.checkpoint import Resume
 from handloom.params import Params
+from handloom.tasks import TASKS
+from handloom.tracking import Nobody
+from handloom.training import train
 from pipeline import layout, preset
 from pipeline.stage import stage
 
 STAGES = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
-ENTRY = {
-    "download": {"handloom.data.download", "handloom.data.synthetic.archive"},
-    "preprocess": {"handloom.data.prepare"},
-    "train": {"handloom.training"},
-    "evaluate": {"handloom.evaluation", "handloom.plots"},
-}
 WATCHED_OTHERWISE = {
     "handloom",  # an empty package
     "handloom.errors",  # words, not results
     "handloom.files",  # whole files or none, whatever is in them
     "handloom.params",  # DVC watches the values
+    "handloom.processes",  # who computes does not change what
     "handloom.tracking",  # what is told of a run does not change it
 }
 GRAPH = grimp.build_graph("handloom")
+
+
+def entries(name: str) -> set[str]:
+    """Give the library's modules that a stage's function imports by itself."""
+    functions = {
+        node.name: node for node in ast.parse(Path("pipeline/steps.py").read_text()).body if hasattr(node, "name")
+    }
+    found = set()
+    for node in ast.walk(functions[name]):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("handloom"):
+            found |= {
+                m if (m := f"{node.module}.{alias.name}") in GRAPH.modules else node.module for alias in node.names
+            }
+    return found
 
 
 def source(module: str) -> Path:
@@ -50,7 +64,8 @@ def test_each_params_section_belongs_to_one_stage() -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_code_dependencies_are_the_imports(name: str) -> None:
-    modules = ENTRY[name].union(*(GRAPH.find_upstream_modules(module) for module in ENTRY[name])) - WATCHED_OTHERWISE
+    own = entries(name)
+    modules = own.union(*(GRAPH.find_upstream_modules(module) for module in own)) - WATCHED_OTHERWISE
     imported = {path for path in map(source, modules) if path.read_text().strip()}
     deps = [path for path in layout.deps(name) if path.parts[0] == "src"]
     covered = {path: {file for file in imported if path == file or path in file.parents} for path in deps}
@@ -63,6 +78,17 @@ def test_each_preset_gives_whole_params(name: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(preset.render(name))
     Params.load(path)
+
+
+@pytest.mark.parametrize("name", preset.names())
+def test_the_nets_of_each_preset_make_a_step(name: str, prepared: Path, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(preset.render(name))
+    params = Params.load(path)
+    for task in TASKS.values():
+        short = getattr(params, task.name).model_copy(update={"epochs": 0.01, "batch_size": 2})
+        data = tuple(task.data.load(prepared / task.name, split) for split in ("train", "val"))
+        assert train(task, data, short, Resume(tmp_path, task.name, "k"), Nobody()).step == 1
 
 
 def test_the_default_preset_keeps_its_comments() -> None:

@@ -1,6 +1,7 @@
 """Against a real MLflow store: a sqlite file in a folder of the test's own."""
 
 import logging
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,6 +66,27 @@ def test_a_store_that_does_not_answer_stops_nothing(
         run.flush()
     assert isinstance(run, tracking.Nobody)
     assert "MLflow: no answer" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_runs_are_tied_to_their_revision(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *who, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    monkeypatch.chdir(store)
+    git("init")
+    for name in ("code.py", "dvc.lock"):
+        Path(name).write_text("one")
+    git("add", ".")
+    git("commit", "-m", "first")
+    for key, change in (("clean", "dvc.lock"), ("dirty", "code.py")):
+        Path(change).write_text(key)
+        with tracking.run("train@pose", key, {}, {}):
+            pass
+    (*_, dirty), (*_, clean) = runs(store)
+    assert (clean["git.dirty"], dirty["git.dirty"]) == ("false", "true")
+    assert clean["git.sha"] == git("rev-parse", "HEAD")
 
 
 def test_params_become_one_level_of_dotted_names() -> None:

@@ -72,7 +72,7 @@ def test_it_overfits_eight_samples(task: Task, prepared: Path, params: Params, t
     arrays = {name: value[:8] for name, value in vars(whole).items() if isinstance(value, np.ndarray)}
     eight = task.data(**arrays, size=whole.size)
     result = train(task, (eight, eight), steady, Resume(tmp_path, task.name, "k"), Nobody())
-    assert result.validations[-1][f"val_{task.headline}"] > 0.85
+    assert result.validations[-1][f"val_{task.headline}"] > 0.75
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(

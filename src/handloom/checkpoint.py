@@ -88,7 +88,8 @@ class Resume:
     @property
     def others(self) -> list[Path]:
         """Unfinished trainings of the same stage with other params, data or code."""
-        return [p.parent for p in sorted(self.root.glob(f"{self.stage}-*/last.pt")) if p.parent != self.folder]
+        found = sorted(path.parent for path in self.root.glob(f"{self.stage}-*/last.pt"))
+        return [folder for folder in found if folder != self.folder and not (folder / "finished").exists()]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -114,16 +115,19 @@ class Resume:
         if not path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
             raise CheckpointError(f"{path}: damaged, got '{_first_line(error)}'; delete it to start anew") from None
         if state.get("key") != self.key:
             raise CheckpointError(f"{path}: of other params, got '{state.get('key')}'; delete it to start anew")
         return state
 
-    def discard(self) -> None:
-        """Forget the state: the training has ended."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def finish(self) -> None:
+        """Mark the training as ended and forget earlier ended ones; its own state stays until DVC has its outputs."""
+        (self.folder / "finished").touch()
+        for other in self.root.glob(f"{self.stage}-*/finished"):
+            if other.parent != self.folder:
+                shutil.rmtree(other.parent, ignore_errors=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from handloom.errors import EnvironmentFault
+from handloom.errors import DataError, EnvironmentFault
 
 
 def write(path: Path, content: bytes | str) -> None:
@@ -40,6 +40,8 @@ def dvc_hash(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
+    if not path.is_dir():
+        raise DataError(f"{path}: a dependency that is not there, got nothing; run `dvc repro`")
     files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     listing = [{"md5": dvc_hash(files[name]), "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"

@@ -65,7 +65,7 @@ class HandFinder:
         side = max(height, width)
         square = np.zeros((side, side, 3), np.uint8)
         square[:height, :width] = picture
-        logits = self.segment.net(self._batch(images.shrink(square, self.size)))
+        logits = self.segment.net(_batch(images.shrink(square, self.size), self.segment))
         mask: NDArray[np.bool_] = SEGMENT.predict(logits, self.size)["masks"][0]
         return mask
 
@@ -73,9 +73,11 @@ class HandFinder:
     def read_hand(self, picture: Picture, box: Box) -> Hand:
         """Give the keypoints of the hand in a box around its mask."""
         around = box.square(self.crop_scale)
-        said = POSE.predict(self.pose.net(self._batch(images.crop(picture, around, self.size))), self.size)
+        said = POSE.predict(self.pose.net(_batch(images.crop(picture, around, self.size), self.pose)), self.size)
         return Hand(box, around.to_image(said["keypoints"][0], self.size), said["peaks"][0])
 
-    def _batch(self, picture: Picture) -> Tensor:
-        where = next(self.segment.net.parameters()).device
-        return torch.from_numpy(picture.copy()).permute(2, 0, 1).unsqueeze(0).float().to(where)
+
+def _batch(picture: Picture, model: Model) -> Tensor:
+    """Give a picture as a batch of one where the model is."""
+    where = next(model.net.parameters()).device
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1).unsqueeze(0).float().to(where)

@@ -69,7 +69,7 @@ class PreprocessParams(Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     """Share of the training split set aside for validation."""
     max_bad_fraction: Fraction
-    """Unreadable samples are left out and counted up to this share of the archive; 0 stops at the first."""
+    """Unreadable samples are left out and counted up to this share of the archive; 0 allows none."""
     seed: Seed
 
 

@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,7 +15,6 @@ from handloom.images import Picture
 from handloom.inference import HandFinder
 from handloom.tasks import Predictions, Task
 
-mpl.rcParams["svg.hashsalt"] = "handloom"  # nothing in a figure depends on when it was drawn
 LABELS = {"iou_mean": "mean mask IoU", "pck_0.2": "PCK@0.2"}
 DPI = 110
 

@@ -14,7 +14,6 @@ NAMES: Final = ("wrist", *(f"{finger}_{joint}" for finger in FINGERS for joint i
 """Keypoint names, index for index."""
 
 NUM_KEYPOINTS: Final = len(NAMES)
-WRIST: Final = 0
 MIDDLE_MCP: Final = NAMES.index("middle_mcp")
 
 BONES: Final = tuple(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "handloom"
+RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+"""Where `mlflow ui` shows the runs of a local store; its front page opens on traces, which are empty here."""
 BATCH = 1000
 """Metrics in one request, MLflow's own limit."""
 
@@ -210,12 +212,12 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _git_tags() -> dict[str, str]:
     """Give the revision that runs and whether it was changed since; nothing outside a git checkout."""
     with suppress(OSError, subprocess.CalledProcessError):
-        git = ["git", "-C", str(root())]
-        sha = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        # in the current directory: an experiment may run in a copy of the repository, at a revision of its own
+        sha = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         # what DVC itself writes as the pipeline runs is no change of ours
-        ignored = [":(exclude)dvc.lock", ":(exclude)metrics", ":(exclude)plots"]
+        ignored = [f":(exclude){path}" for path in ("dvc.lock", "metrics", "plots")]
         status = ["status", "--porcelain", "--untracked-files=no", "--", ".", *ignored]
-        changed = subprocess.run([*git, *status], capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run(["git", *status], capture_output=True, text=True, check=True).stdout
         experiment = {"dvc.exp": name} if (name := os.environ.get("DVC_EXP_NAME")) else {}
         return {
             "git.sha": sha,

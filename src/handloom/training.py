@@ -67,11 +67,10 @@ def _epoch_order(epoch: int, rows: int, seed: int) -> NDArray[np.int64]:
 def average_into(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
     """Move averaged weights towards the current ones; the decay is at most (1 + n) / (10 + n), so early steps count."""
     rate = 1 - min(decay, (1 + step) / (10 + step))
-    pairs = list(zip(average.state_dict().values(), current.state_dict().values(), strict=True))
-    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)
-    for a, b in pairs:
-        if not a.is_floating_point():
+    for a, b in zip(average.state_dict().values(), current.state_dict().values(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(b, rate)
+        else:
             a.copy_(b)
 
 
@@ -158,6 +157,8 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
     training = Training.begin(task, params, device())
     if state := resume.load():
         training.restore(state)
+        if state["threads"] != torch.get_num_threads():
+            tqdm.write(f"train {task.name}: begun with {state['threads']} threads; the last bits of weights may differ")
     with _stop_on_signal() as stopped, _progress(task, training.step, steps, resume) as bar:
         begun, first = time.perf_counter(), training.step
         while training.step < steps:
@@ -175,6 +176,7 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
                 raise SystemExit(128 + stopped[0])
             bar.set_postfix_str(_postfix(task, training), refresh=False)
             bar.update()
+    resume.save(training.state())
     return training
 
 
@@ -199,14 +201,14 @@ def _validate(task: Task, training: Training, validation: Any, params: Any, run:
 
 
 def _postfix(task: Task, training: Training) -> str:
-    best = training.validations[-1:]
-    score = f", {task.headline} {best[0][f'val_{task.headline}']:.3f}" if best else ""
+    last = training.validations[-1:]
+    score = f", {task.headline} {last[0][f'val_{task.headline}']:.3f}" if last else ""
     return f"loss {training.recent_loss():.4f}{score}"
 
 
 def _progress(task: Task, step: int, steps: int, resume: Resume) -> "tqdm[Any]":
     if step:
-        tqdm.write(f"train {task.name}: goes on from step {step} of {steps}", file=None)
+        tqdm.write(f"train {task.name}: goes on from step {step} of {steps}")
     elif resume.others:
         tqdm.write(f"train {task.name}: starts anew; the unfinished training of other params, data or code stays aside")
     # DVC's output is no terminal at times: then a line every 20 s will do

@@ -55,8 +55,13 @@ def test_keypoints_map_back_to_the_annotation(archive: Path, prepared: Path, par
             assert pose.pck_px[row] == pytest.approx(1.2 * np.ptp(true, axis=0).max(), rel=1e-5)
 
 
-def test_the_network_input_is_the_crop_of_the_box(archive: Path, prepared: Path) -> None:
-    pose = PoseSet.load(prepared / "pose", "test")
+@pytest.mark.parametrize(("size", "margin"), [(128, 0.25), (112, 0.1), (128, 0.0)])
+def test_the_network_input_is_the_crop_of_the_box(
+    archive: Path, params: Params, tmp_path: Path, size: int, margin: float
+) -> None:
+    changes = {"val_fraction": 0.25, "image_size": size, "crop_margin": margin}
+    prepare(archive, tmp_path / "p", params.preprocess.model_copy(update=changes), workers=1)
+    pose = PoseSet.load(tmp_path / "p" / "pose", "test")
     inputs, _ = pose.batch(np.arange(len(pose)))
     with RhdArchive(archive) as raw:
         for row in range(len(pose)):

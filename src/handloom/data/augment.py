@@ -13,11 +13,6 @@ from torch.nn import functional
 from handloom.params import AugmentParams
 
 
-def identity_affines(count: int) -> Tensor:
-    """Give `count` maps that change nothing; (count, 2, 3)."""
-    return torch.eye(2, 3).repeat(count, 1, 1)
-
-
 def draw_affines(params: AugmentParams, count: int, size: int, generator: Generator) -> Tensor:
     """Draw `count` maps of random rotation, zoom, shift and mirror; (count, 2, 3), input from output pixels."""
 
@@ -33,19 +28,19 @@ def draw_affines(params: AugmentParams, count: int, size: int, generator: Genera
     return torch.stack(rows, dim=-2)
 
 
-def warp_images(images: Tensor, affines: Tensor, size: int, mode: str = "bilinear") -> Tensor:
+def warp_images(images: Tensor, affines: Tensor, size: int) -> Tensor:
     """Sample (B, C, H, W) pictures at the centres of (size, size) output pixels; mirrored beyond the border."""
     height, width = images.shape[-2:]
     axis = torch.arange(size, device=images.device, dtype=torch.float32) - (size - 1) / 2
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(-1, 3) @ affines.to(images.device).mT
     grid = grid.view(-1, size, size, 2) / torch.tensor([width / 2, height / 2], device=images.device)
-    return functional.grid_sample(images, grid, mode=mode, padding_mode="reflection", align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def warp_points(points: Tensor, affines: Tensor, size: int) -> Tensor:
     """Move (B, K, 2) points of the unchanged (size, size) picture to where the warped picture shows them."""
-    centre = (size - 1) / 2
+    affines, centre = affines.to(points.device), (size - 1) / 2
     offset = points - centre - affines[:, None, :, 2]
     moved: Tensor = torch.linalg.solve(affines[:, :, :2], offset.mT).mT + centre
     return moved

@@ -13,14 +13,13 @@ augmentation. Splits: `test` is the archive's evaluation split, `val` a seeded p
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from handloom import images, masks
+from handloom import images, masks, processes
 from handloom.data.npy import NpyWriter
 from handloom.data.rhd import RhdArchive, hand_mask
-from handloom.errors import DataError
+from handloom.errors import DataError, EnvironmentFault
 from handloom.geometry import Points
 from handloom.images import Picture
 from handloom.params import PreprocessParams
@@ -65,14 +64,18 @@ class HandRow:
 
 @dataclass(frozen=True)
 class PoseRow:
-    """One hand's row of the pose arrays."""
+    """One hand's row of the pose arrays; shapes stand at the top of this file."""
 
     image: Picture
+    """The crop with its margin."""
     keypoints: Points
+    """Pixels of the network input."""
     visible: np.ndarray
     box: tuple[float, float, float, float]
+    """Edges of the crop without its margin, px of the source picture, xyxy."""
     pck_px: float
     side: int
+    """1 left, 2 right."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def prepare_sample(path: Path, params: PreprocessParams, split: str, archive_spl
         sides = hand_mask(archive.mask(archive_split, sample_id))
     except DataError as error:
         return Prepared(None, None, [where(hand, f"unreadable: {error}") for hand in SIDES])
-    index, hands = [], []
+    index, hands, stored = [], [], crop_size(params)
     for side, name in enumerate(SIDES, start=1):
         keypoints_px, visible, _ = annotation.hand(name)
         mask = sides == side
@@ -114,7 +117,7 @@ def prepare_sample(path: Path, params: PreprocessParams, split: str, archive_spl
         index.append(where(name, "kept", pixels, seen, *edges))
         hands.append(
             PoseRow(
-                image=images.crop(picture, box.square(1 + params.crop_margin), crop_size(params)),
+                image=images.crop(picture, box.square(stored / params.image_size), stored),
                 keypoints=box.to_crop(keypoints_px, params.image_size),
                 visible=visible,
                 box=edges,
@@ -173,7 +176,7 @@ def prepare(path: Path, folder: Path, params: PreprocessParams, workers: int | N
     try:
         index: list[HandRow] = []
         with (
-            ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), get_context("spawn")) as pool,
+            processes.pool(workers) as pool,
             tqdm(total=total, desc="preprocess", unit="sample") as bar,
         ):
             for split, (archive_split, ids) in splits.items():
@@ -181,10 +184,14 @@ def prepare(path: Path, folder: Path, params: PreprocessParams, workers: int | N
                 index += _write_split(partial_folder, split, params, _in_order(pool, work, ids), bar)
         table = pd.DataFrame([asdict(row) for row in index])
         _check_bad_fraction(table, path, params.max_bad_fraction)
+        _check_sets(table, path)
         _write_facts(partial_folder, table, path.stem, params)
         table.to_csv(partial_folder / "index.csv", index=False, float_format="%.3f")
         shutil.rmtree(folder, ignore_errors=True)
         partial_folder.replace(folder)
+    except (OSError, BrokenProcessPool) as error:
+        what = f"cannot be written, got '{getattr(error, 'strerror', None) or error}'"
+        raise EnvironmentFault(f"{folder}: {what}; free some space, memory or rights") from None
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
     return table
@@ -239,13 +246,22 @@ def _with_row(row: HandRow, number: int) -> HandRow:
 
 def _check_bad_fraction(table: pd.DataFrame, path: Path, allowed: float) -> None:
     bad = table[table["status"].str.startswith("unreadable")]
-    num_bad, num_all = bad["sample_id"].nunique(), len(table) // len(SIDES)
+    num_bad, num_all = len(bad.drop_duplicates(["split", "sample_id"])), len(table) // len(SIDES)
     if num_bad > allowed * num_all:
         first = bad["status"].iloc[0].removeprefix("unreadable: ").rpartition("; ")[0]
         raise DataError(
             f"{first}; {num_bad} of {num_all} samples of {path.name} are unreadable: replace it, or raise "
             f"preprocess.max_bad_fraction from {allowed} to leave them out"
         )
+
+
+def _check_sets(table: pd.DataFrame, path: Path) -> None:
+    for split in SPLITS:
+        if not (table.loc[table["split"] == split, "status"] == "kept").any():
+            raise DataError(
+                f"{path}: no hand for the {split} split, got '0'; take more samples, or lower "
+                "preprocess.min_hand_pixels or preprocess.val_fraction"
+            )
 
 
 def _write_facts(folder: Path, table: pd.DataFrame, source: str, params: PreprocessParams) -> None:

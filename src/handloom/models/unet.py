@@ -40,7 +40,6 @@ class UNet(nn.Module):
         super().__init__()
         down = [min(width * 2**level, cap) for level in range(depth + 1)]
         up = [max(8, round(channels * decoder)) for channels in down[:-1]]
-        self.stride = stem
         self.mean: Tensor
         self.scale: Tensor
         self.register_buffer("mean", torch.tensor(118.0))  # of the rendered training pictures, 0-255

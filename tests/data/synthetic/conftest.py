@@ -9,8 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from handloom.data.synthetic.archive import write_archive
-
 COUNTS = {"training": 24, "evaluation": 8}
 
 
@@ -25,13 +23,6 @@ class Sample:
     def depth(self) -> NDArray[np.float64]:
         red, green = self.depth_png[..., 0].astype(np.float64), self.depth_png[..., 1].astype(np.float64)
         return (red * 256 + green) / 65535 * 5
-
-
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("rendered") / "rhd.zip"
-    write_archive(path, seed=7, num_training=COUNTS["training"], num_evaluation=COUNTS["evaluation"], workers=1)
-    return path
 
 
 @pytest.fixture(scope="session")

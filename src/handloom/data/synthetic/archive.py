@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from handloom import processes
 from handloom.data.synthetic.render import FAR_DEPTH, Rendered, render
 from handloom.errors import EnvironmentFault, ParamsError
 
@@ -113,7 +113,7 @@ def _render_to(target: Path, seed: int, counts: dict[str, int], workers: int) ->
         return
     # Compiles the kernels once, so that the workers load them from numba's cache.
     render(seed, "training", 0)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with processes.pool(workers) as pool:
         _write(target, seed, counts, pool, 8 * workers)
 
 

@@ -269,8 +269,8 @@ def _plain(rng: Rng, size: int) -> Image.Image:
 
 
 _KINDS: Final[tuple[tuple[Callable[[Rng, int], Image.Image], float], ...]] = (
-    (_room, 0.26), (_desk, 0.12), (_landscape, 0.20), (_foliage, 0.07), (_bokeh, 0.05), (_bricks, 0.06),
-    (_jumble, 0.08), (_surface, 0.06), (_plain, 0.10),
+    (_room, 0.26), (_desk, 0.12), (_landscape, 0.24), (_foliage, 0.07), (_bokeh, 0.05), (_bricks, 0.06),
+    (_jumble, 0.05), (_surface, 0.05), (_plain, 0.10),
 )  # fmt: skip
 _TO_LINEAR: Final = ((np.arange(256) / 255) ** 2).astype(np.float32)
 _CHANCES: Final = np.array([chance for _, chance in _KINDS])

@@ -169,7 +169,7 @@ def _draw_camera(rng: np.random.Generator, build: Build, hands: tuple[PlacedHand
     focal = float(rng.uniform(255, 312))
     chosen = hands[int(rng.integers(2))]
     centre = chosen.joints.mean(0) if wanted == 1 else np.concatenate([h.joints for h in hands]).mean(0)
-    distance = float(np.clip(rng.lognormal(np.log(0.58), 0.27), 0.33, 1.25))
+    distance = float(np.clip(rng.lognormal(np.log(0.55), 0.25), 0.33, 1.25))
     if rng.random() < 0.16:
         eyes = np.array([0.0, 0.70, 0.13]) * build.scale + rng.normal(0, 0.05, 3)
         away = eyes - centre

@@ -1,0 +1,1 @@
+"""Hands out of RGB pictures: masks and 21 keypoints, in a pipeline you can train yourself."""
