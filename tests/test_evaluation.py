@@ -13,7 +13,7 @@ from handloom import heatmaps, images, plots
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive
-from handloom.evaluation import evaluate_pose, evaluate_segment
+from handloom.evaluation import FlipTest, evaluate_pose, evaluate_segment
 from handloom.inference import HandFinder
 from handloom.tasks import POSE
 
@@ -57,10 +57,10 @@ def hands(prepared: Path) -> PoseSet:
 
 
 def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentSet) -> None:
-    perfect = evaluate_segment(model(mask_logits(masks.masks[:])), masks, batch_size=3)
+    perfect = evaluate_segment(model(mask_logits(masks.masks[:])), masks, batch_size=3, flip=False)
     assert perfect.scores == {"num_pictures": 8, "iou_mean": 1.0, "iou_median": 1.0, "iou_pooled": 1.0}
     moved = np.roll(masks.masks[:], 3, axis=2)
-    shifted = evaluate_segment(model(mask_logits(moved)), masks, batch_size=3)
+    shifted = evaluate_segment(model(mask_logits(moved)), masks, batch_size=3, flip=False)
     true, said = masks.masks[:] > 0, moved > 0
     by_hand = [(t & s).sum() / (t | s).sum() for t, s in zip(true, said, strict=True)]
     assert shifted.samples["iou"].tolist() == pytest.approx(by_hand)
@@ -68,16 +68,26 @@ def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentS
 
 
 def test_true_keypoints_score_nearly_nothing_wrong(hands: PoseSet) -> None:
-    report = evaluate_pose(model(heatmap_logits(hands.keypoints[:])), hands, batch_size=4)
+    report = evaluate_pose(model(heatmap_logits(hands.keypoints[:])), hands, batch_size=4, flip=False)
     assert report.scores["epe_mean_px"] < 0.1
     assert report.scores["pck_0.2"] == 1.0
     assert report.scores["auc_30px"] == pytest.approx(0.95)
 
 
+def test_the_flip_test_is_the_mean_with_the_mirror_image() -> None:
+    class Cumulative(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.cumsum(dim=-1)
+
+    row = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 1, 3)
+    # from the left 1, 11, 111; from the right 111, 110, 100
+    assert FlipTest(Cumulative())(row).flatten().tolist() == [56.0, 60.5, 105.5]
+
+
 def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet) -> None:
     moved = hands.keypoints[:].copy()
     moved[..., 0] += np.where(moved[..., 0] > 64, -4, 4)  # 4 px of the crop, towards its middle
-    report = evaluate_pose(model(heatmap_logits(moved)), hands, batch_size=4)
+    report = evaluate_pose(model(heatmap_logits(moved)), hands, batch_size=4, flip=False)
     per_hand = 4 * (hands.boxes[:, 2] - hands.boxes[:, 0]) / 128
     assert np.allclose(report.samples["epe_px"], per_hand, atol=0.15)
     counts = hands.visible.sum(axis=1)
@@ -113,7 +123,7 @@ def test_a_picture_without_hands_gives_no_hand() -> None:
 
 
 def test_figures_are_pictures_of_the_expected_size(masks: SegmentSet, hands: PoseSet, tmp_path: Path) -> None:
-    report = evaluate_pose(model(heatmap_logits(hands.keypoints[:])), hands, batch_size=4)
+    report = evaluate_pose(model(heatmap_logits(hands.keypoints[:])), hands, batch_size=4, flip=False)
     png = plots.keypoint_pictures(POSE, report.predictions, hands, 4)
     path = tmp_path / "a.png"
     path.write_bytes(png)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from handloom import metrics
 from handloom.checkpoint import Model
@@ -16,6 +17,27 @@ from handloom.tasks import POSE, SEGMENT, Predictions, keypoint_errors_px
 
 CURVE_PX = np.arange(0, 31.0)
 """Thresholds of the PCK curve, px of the source picture."""
+
+
+class FlipTest(nn.Module):
+    """A net whose logits are the mean over a picture and its mirror image, mirrored back; mmpose's flip test.
+
+    A mirrored left hand is a right hand with the same 21 keypoints, so no map changes its place.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits of the net's own shape."""
+        mean: Tensor = (self.net(images) + self.net(images.flip(-1)).flip(-1)) / 2
+        return mean
+
+
+def _scored(model: Model, flip: bool) -> nn.Module:
+    net = model.net.to(device())
+    return FlipTest(net) if flip else net
 
 
 @dataclass(frozen=True)
@@ -31,9 +53,9 @@ class Report:
     """Further tables, by name, for plots."""
 
 
-def evaluate_segment(model: Model, test: SegmentSet, batch_size: int) -> Report:
+def evaluate_segment(model: Model, test: SegmentSet, batch_size: int, flip: bool) -> Report:
     """Score masks, hand against background, at the size of the network input."""
-    predictions, _ = predict(model.net.to(device()), SEGMENT, test, batch_size)
+    predictions, _ = predict(_scored(model, flip), SEGMENT, test, batch_size)
     true = test.masks[:] > 0
     intersection, union = metrics.overlap(predictions["masks"], true)
     samples = pd.DataFrame(
@@ -48,9 +70,9 @@ def evaluate_segment(model: Model, test: SegmentSet, batch_size: int) -> Report:
     return Report(predictions, scores, samples, {})
 
 
-def evaluate_pose(model: Model, test: PoseSet, batch_size: int) -> Report:
+def evaluate_pose(model: Model, test: PoseSet, batch_size: int, flip: bool) -> Report:
     """Score keypoints on the true crop: every kept hand, its visible keypoints, wrist as keypoint 0."""
-    predictions, _ = predict(model.net.to(device()), POSE, test, batch_size)
+    predictions, _ = predict(_scored(model, flip), POSE, test, batch_size)
     errors = keypoint_errors_px(predictions, test)
     columns = {f"error_px.{name}": errors[:, i] for i, name in enumerate(NAMES)}
     samples = pd.DataFrame(

@@ -145,6 +145,8 @@ class EvaluateParams(Section):
     """How the test split is scored and shown."""
 
     batch_size: Count
+    flip_test: bool
+    """Whether logits are the mean over a picture and its mirror image, as in mmpose's protocol."""
     num_pictures: Count
     """Samples drawn in each figure of predictions."""
 
