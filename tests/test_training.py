@@ -59,9 +59,9 @@ def test_it_overfits_eight_samples(task: Task, prepared: Path, params: Params, t
     steady = getattr(params, task.name).model_copy(
         update={
             "augment": still,
-            "epochs": 200.0,
+            "epochs": 400.0,
             "batch_size": 8,
-            "validate_every": 200,
+            "validate_every": 400,
             "checkpoint_every": 1000,
             "ema": 0.0,
             "weight_decay": 0.0,
@@ -72,7 +72,7 @@ def test_it_overfits_eight_samples(task: Task, prepared: Path, params: Params, t
     arrays = {name: value[:8] for name, value in vars(whole).items() if isinstance(value, np.ndarray)}
     eight = task.data(**arrays, size=whole.size)
     result = train(task, (eight, eight), steady, Resume(tmp_path, task.name, "k"), Nobody())
-    assert result.validations[-1][f"val_{task.headline}"] > 0.75
+    assert result.validations[-1][f"val_{task.headline}"] > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
