@@ -109,6 +109,8 @@ class TrainParams(Section):
     epochs: Positive
     """Passes over the training rows; steps = epochs x rows / batch_size."""
     batch_size: Count
+    parts: Count
+    """Equal parts that a batch is cut into on a CPU, each on cores of its own; batch norm sees one part."""
     learning_rate: Positive
     warmup_fraction: Fraction
     """Share of the steps over which the learning rate rises from 0."""
@@ -125,6 +127,12 @@ class TrainParams(Section):
     checkpoint_every: Count
     """Steps between resume checkpoints."""
     seed: Seed
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch_size % self.parts:
+            raise ValueError(f"batch_size: must divide by parts = {self.parts}, got '{self.batch_size}'; change either")
+        return self
 
 
 class SegmentParams(TrainParams):
@@ -206,7 +214,7 @@ def _explain(root: type[Section], error: ErrorDetails) -> str:
         case "missing":
             return f"{key}: missing; add it, presets/default.yaml shows it"
         case "value_error":
-            return str(error["ctx"]["error"])
+            return f"{key}.{error['ctx']['error']}".removeprefix(".")
         case _:
             what = error["msg"].removeprefix("Input ")
             return f"{key}: {what}, got '{error['input']}'; presets/default.yaml shows a good value"

@@ -1,7 +1,8 @@
 """The one loop that trains either net.
 
 Every random choice of a step depends on (seed, step) alone, so a training that resumes at step n draws what the
-uninterrupted one would have drawn: on a CPU, with the same number of threads, the final weights are equal to the bit.
+uninterrupted one would have drawn: on a CPU, with as many threads per part of a batch, the final weights are equal to
+the bit.
 """
 
 import math
@@ -19,13 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from handloom import draw, images
 from handloom.checkpoint import Resume
 from handloom.errors import CheckpointError, TrainingFailed
 from handloom.models.build import build
+from handloom.parallel import Parts, threads
 from handloom.params import TrainParams
 from handloom.prediction import device, predict, to_device
 from handloom.tasks import Task
@@ -81,6 +83,7 @@ class Training:
     net: nn.Module
     average: nn.Module
     optimizer: torch.optim.Optimizer
+    parts: Parts
     step: int = 0
     losses: list[float] = field(default_factory=list)
     """Of every step."""
@@ -93,7 +96,8 @@ class Training:
         net = build(task.outputs, params.model.model_dump()).to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
         optimizer = torch.optim.AdamW(net.parameters(), params.learning_rate, weight_decay=params.weight_decay)
-        return cls(net, deepcopy(net), optimizer)
+        parts = params.parts if where.type == "cpu" else 1  # a GPU is kept busy by one thread
+        return cls(net, deepcopy(net), optimizer, Parts(net, parts))
 
     def state(self) -> dict[str, Any]:
         """Give what resuming needs. No RNG state: every draw depends on (seed, step)."""
@@ -104,7 +108,7 @@ class Training:
             "step": self.step,
             "losses": self.losses,
             "validations": self.validations,
-            "threads": torch.get_num_threads(),
+            "threads": self.parts.threads,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -119,28 +123,34 @@ class Training:
 
     def advance(self, task: Task, samples: Any, params: Any, steps: int) -> None:
         """Make one step; raises TrainingFailed where the loss is no number."""
-        where = next(self.net.parameters()).device
-        rate = learning_rate(params, self.step, steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        draws = Generator().manual_seed(params.seed * 1_000_003 + self.step)
-        rows = batch_rows(self.step, params.batch_size, len(samples), params.seed)
-        inputs, target = samples.augmented(rows, params.augment, draws)
-        self.net.train()
-        loss = task.loss(self.net(inputs.to(where)), to_device(target, where), params, samples.size)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if params.clip_norm:
-            nn.utils.clip_grad_norm_(self.net.parameters(), params.clip_norm)
-        self.optimizer.step()
-        average_into(self.average, self.net, params.ema, self.step)
-        self.losses.append(float(loss.detach()))
-        self.step += 1
+        with threads(self.parts.threads):
+            self._step(task, samples, params, steps)
         if not math.isfinite(self.losses[-1]):
             raise TrainingFailed(
                 f"train {task.name}: the loss is no number at step {self.step}, got '{self.losses[-1]}'; "
                 f"lower {task.name}.learning_rate, which is {params.learning_rate}"
             )
+
+    def _step(self, task: Task, samples: Any, params: Any, steps: int) -> None:
+        where = next(self.net.parameters()).device
+        rate = learning_rate(params, self.step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        rows = np.split(batch_rows(self.step, params.batch_size, len(samples), params.seed), len(self.parts.nets))
+
+        def loss(net: nn.Module, part: int) -> Tensor:
+            draws = Generator().manual_seed((params.seed * 1_000_003 + self.step) * len(rows) + part)
+            inputs, target = samples.augmented(rows[part], params.augment, draws)
+            logits = net.train()(inputs.to(where))
+            return task.loss(logits, to_device(target, where), params, samples.size)
+
+        value = self.parts.backward(loss)
+        if params.clip_norm:
+            nn.utils.clip_grad_norm_(self.net.parameters(), params.clip_norm)
+        self.optimizer.step()
+        average_into(self.average, self.net, params.ema, self.step)
+        self.losses.append(float(value))
+        self.step += 1
 
     def recent_loss(self) -> float:
         """Give the mean loss of the last steps."""
@@ -157,8 +167,9 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
     training = Training.begin(task, params, device())
     if state := resume.load():
         training.restore(state)
-        if state["threads"] != torch.get_num_threads():
-            tqdm.write(f"train {task.name}: begun with {state['threads']} threads; the last bits of weights may differ")
+        if state["threads"] != training.parts.threads:
+            threads_then = f"begun with {state['threads']} threads per part of a batch"
+            tqdm.write(f"train {task.name}: {threads_then}; the last bits of weights may differ")
     with _stop_on_signal() as stopped, _progress(task, training.step, steps, resume) as bar:
         begun, first = time.perf_counter(), training.step
         while training.step < steps:
