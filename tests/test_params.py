@@ -19,10 +19,10 @@ def loaded(tmp_path: Path, old: str, new: str) -> Params:
     ("old", "new", "message"),
     [
         ("warmup_fraction:", "warmup_fracton:", "segment.warmup_fracton: unknown key; did you mean 'warmup_fraction'?"),
-        ("batch_size: 32", "batch_size: sixteen", "segment.batch_size: should be a valid integer, got 'sixteen'"),
-        ("batch_size: 32", "batch_size: 16.5", "segment.batch_size: should be a valid integer, got '16.5'"),
-        ("batch_size: 32", "batch_size: true", "segment.batch_size: should be a valid integer, got 'True'"),
-        ("parts: 2", "parts: 5", "segment.batch_size: must divide by parts = 5, got '32'; change either"),
+        ("batch_size: 16", "batch_size: sixteen", "segment.batch_size: should be a valid integer, got 'sixteen'"),
+        ("batch_size: 16", "batch_size: 16.5", "segment.batch_size: should be a valid integer, got '16.5'"),
+        ("batch_size: 16", "batch_size: true", "segment.batch_size: should be a valid integer, got 'True'"),
+        ("parts: 2", "parts: 5", "segment.batch_size: must divide by parts = 5, got '16'; change either"),
         ("epochs: ", "epochs: -", "segment.epochs: should be greater than 0, got '-"),
         ("image_size: 128", "image_size: 100", "preprocess.image_size: should be a multiple of 16, got '100'"),
         ("image_size: 128", "image_size: 144", "got '144'; choose another size, stem or depth"),
@@ -42,7 +42,7 @@ def test_a_wrong_value_is_named_in_one_line(tmp_path: Path, old: str, new: str, 
 
 
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "learning_rate: 0.004", "learning_rate: 4e-3").segment.learning_rate == 0.004
+    assert loaded(tmp_path, "learning_rate: 0.003", "learning_rate: 3e-3").segment.learning_rate == 0.003
 
 
 def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:
