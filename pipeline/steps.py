@@ -90,8 +90,10 @@ def evaluate() -> None:
 
     masks, hands = (task.data.load(layout.prepared(task.name), "test") for task in (SEGMENT, POSE))
     segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
-    of_masks = evaluation.evaluate_segment(segment, masks, params.batch_size, params.flip_test)
-    of_hands = evaluation.evaluate_pose(pose, hands, params.batch_size, params.flip_test)
+    of_masks = evaluation.evaluate_segment(
+        segment, masks, params.batch_size, flip=params.flip_test, scales=params.mask_scales
+    )
+    of_hands = evaluation.evaluate_pose(pose, hands, params.batch_size, flip=params.flip_test)
     count = params.num_pictures
     with RhdArchive(layout.raw_archive()) as archive:
         ids = [int(masks.ids[row]) for row in plots.spread(len(masks), (count + 1) // 2)]

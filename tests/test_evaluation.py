@@ -13,7 +13,7 @@ from handloom import heatmaps, images, plots
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive
-from handloom.evaluation import FlipTest, evaluate_pose, evaluate_segment
+from handloom.evaluation import FlipTest, ScaleTest, evaluate_pose, evaluate_segment
 from handloom.inference import HandFinder
 from handloom.tasks import POSE
 
@@ -57,10 +57,10 @@ def hands(prepared: Path) -> PoseSet:
 
 
 def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentSet) -> None:
-    perfect = evaluate_segment(model(mask_logits(masks.masks[:])), masks, batch_size=3, flip=False)
+    perfect = evaluate_segment(model(mask_logits(masks.masks[:])), masks, batch_size=3, flip=False, scales=[1.0])
     assert perfect.scores == {"num_pictures": 8, "iou_mean": 1.0, "iou_median": 1.0, "iou_pooled": 1.0}
     moved = np.roll(masks.masks[:], 3, axis=2)
-    shifted = evaluate_segment(model(mask_logits(moved)), masks, batch_size=3, flip=False)
+    shifted = evaluate_segment(model(mask_logits(moved)), masks, batch_size=3, flip=False, scales=[1.0])
     true, said = masks.masks[:] > 0, moved > 0
     by_hand = [(t & s).sum() / (t | s).sum() for t, s in zip(true, said, strict=True)]
     assert shifted.samples["iou"].tolist() == pytest.approx(by_hand)
@@ -82,6 +82,15 @@ def test_the_flip_test_is_the_mean_with_the_mirror_image() -> None:
     row = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 1, 3)
     # from the left 1, 11, 111; from the right 111, 110, 100
     assert FlipTest(Cumulative())(row).flatten().tolist() == [56.0, 60.5, 105.5]
+
+
+def test_the_scale_test_is_the_mean_over_sizes_at_the_pictures_own() -> None:
+    class Width(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.full((len(images), 1, images.shape[-1] // 2, images.shape[-1] // 2), float(images.shape[-1]))
+
+    said = ScaleTest(Width(), [1.0, 1.5])(torch.zeros(2, 3, 32, 32))
+    assert torch.equal(said, torch.full((2, 1, 32, 32), 40.0))  # (32 + 48) / 2
 
 
 def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet) -> None:

@@ -26,6 +26,7 @@ def loaded(tmp_path: Path, old: str, new: str) -> Params:
         ("epochs: ", "epochs: -", "segment.epochs: should be greater than 0, got '-"),
         ("image_size: 128", "image_size: 100", "preprocess.image_size: should be a multiple of 16, got '100'"),
         ("image_size: 128", "image_size: 144", "got '144'; choose another size, stem or depth"),
+        ("[1.0, 1.25]", "[1.0, 1.1]", "evaluate.mask_scales: image_size x scale must divide by 32, got '1.1', which"),
         ("source: synthetic", "source: imagenet", "download.source: should be 'synthetic' or 'rhd', got 'imagenet'"),
         ("  sigma_px: 3.0", "  # gone", "pose.sigma_px: missing; add it"),
         ("epochs: ", "epochs: .nan # ", "segment.epochs: should be"),

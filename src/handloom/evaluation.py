@@ -1,12 +1,15 @@
 """The test split, scored: figures over all, per keypoint and per sample."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from handloom import metrics
 from handloom.checkpoint import Model
@@ -35,6 +38,24 @@ class FlipTest(nn.Module):
         return mean
 
 
+class ScaleTest(nn.Module):
+    """A net whose logits are the mean over a picture at several sizes, brought back to the picture's own."""
+
+    def __init__(self, net: nn.Module, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.net, self.scales = net, scales
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits at the pictures' resolution."""
+        sizes = [round(images.shape[-1] * scale) for scale in self.scales]
+        logits = [_resized(self.net(_resized(images, size)), images.shape[-1]) for size in sizes]
+        return torch.stack(logits).mean(dim=0)
+
+
+def _resized(maps: Tensor, size: int) -> Tensor:
+    return functional.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+
 def _scored(model: Model, flip: bool) -> nn.Module:
     net = model.net.to(device())
     return FlipTest(net) if flip else net
@@ -53,9 +74,9 @@ class Report:
     """Further tables, by name, for plots."""
 
 
-def evaluate_segment(model: Model, test: SegmentSet, batch_size: int, flip: bool) -> Report:
+def evaluate_segment(model: Model, test: SegmentSet, batch_size: int, *, flip: bool, scales: Sequence[float]) -> Report:
     """Score masks, hand against background, at the size of the network input."""
-    predictions, _ = predict(_scored(model, flip), SEGMENT, test, batch_size)
+    predictions, _ = predict(ScaleTest(_scored(model, flip), scales), SEGMENT, test, batch_size)
     true = test.masks[:] > 0
     intersection, union = metrics.overlap(predictions["masks"], true)
     samples = pd.DataFrame(
@@ -70,7 +91,7 @@ def evaluate_segment(model: Model, test: SegmentSet, batch_size: int, flip: bool
     return Report(predictions, scores, samples, {})
 
 
-def evaluate_pose(model: Model, test: PoseSet, batch_size: int, flip: bool) -> Report:
+def evaluate_pose(model: Model, test: PoseSet, batch_size: int, *, flip: bool) -> Report:
     """Score keypoints on the true crop: every kept hand, its visible keypoints, wrist as keypoint 0."""
     predictions, _ = predict(_scored(model, flip), POSE, test, batch_size)
     errors = keypoint_errors_px(predictions, test)

@@ -155,6 +155,8 @@ class EvaluateParams(Section):
     batch_size: Count
     flip_test: bool
     """Whether logits are the mean over a picture and its mirror image, as in mmpose's protocol."""
+    mask_scales: Annotated[list[Positive], Field(min_length=1)]
+    """Sizes at which the mask net sees a picture, over `image_size`; the mean of its logits counts."""
     num_pictures: Count
     """Samples drawn in each figure of predictions."""
 
@@ -176,6 +178,13 @@ class Params(Section):
                 raise ValueError(
                     f"preprocess.image_size: must divide by {name}.model's stem x 2^depth = {stride}, "
                     f"got '{self.preprocess.image_size}'; choose another size, stem or depth"
+                )
+        for scale in self.evaluate.mask_scales:
+            stride = self.segment.model.stem * 2**self.segment.model.depth
+            if (size := scale * self.preprocess.image_size) % stride:
+                raise ValueError(
+                    f"evaluate.mask_scales: image_size x scale must divide by {stride}, got '{scale}', "
+                    f"which makes {size:g}; choose a multiple of {stride / self.preprocess.image_size:g}"
                 )
         return self
 
