@@ -41,7 +41,8 @@ def _overlays(name: str) -> list[dict[str, Any]]:
     if not path.exists():
         raise ParamsError(f"preset: no such preset, got '{name}'; choose one of {', '.join(names())}")
     changes: dict[str, Any] = YAML(typ="safe").load(path)
-    return [*_overlays(changes.pop("extends", "default")), changes]
+    sections = {name: value for name, value in changes.items() if not name.startswith("x-")}  # x-: what others quote
+    return [*_overlays(sections.pop("extends", "default")), sections]
 
 
 def _merge(base: Any, changes: Any) -> None:
@@ -55,7 +56,7 @@ def _merge(base: Any, changes: Any) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name")
 def preset(name: str) -> None:
-    """Write params.yaml for preset NAME: default, smoke, report-2019 or rhd.
+    """Write params.yaml for preset NAME: default, smoke, medium, report-2019 or rhd.
 
     Your own changes to params.yaml are replaced; git has them if you committed.
     """

@@ -64,7 +64,13 @@ def train(net: str) -> None:
     tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
     with resume.locked(), tracking.run(stage, key, {net: params.model_dump(), "facts": facts}, tags) as run:
         result = training.train(task, data, params, resume, run)
-        about = {"task": net, "outputs": task.outputs, "params": params.model_dump(), "facts": facts, "key": key}
+        about = {
+            "task": net,
+            "outputs": task.outputs(params),
+            "params": params.model_dump(),
+            "facts": facts,
+            "key": key,
+        }
         checkpoint.save_model(layout.model(net), result.average, about)
         validations = pd.DataFrame(result.validations)
         last = result.validations[-1]
@@ -90,12 +96,13 @@ def evaluate() -> None:
 
     masks, hands = (task.data.load(layout.prepared(task.name), "test") for task in (SEGMENT, POSE))
     segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
+    size, resamples, count = params.batch_size, params.resamples, params.num_pictures
     of_masks = evaluation.evaluate_segment(
-        segment, masks, params.batch_size, flip=params.flip_test, scales=params.mask_scales
+        segment, masks, size, flip=params.flip_test, scales=params.mask_scales, resamples=resamples
     )
-    of_hands = evaluation.evaluate_pose(pose, hands, params.batch_size, flip=params.flip_test)
-    count = params.num_pictures
+    found = evaluation.find_hands(of_masks.predictions["masks"], masks, hands)
     with RhdArchive(layout.raw_archive()) as archive:
+        of_hands = evaluation.evaluate_pose(pose, hands, found, archive, size, resamples)
         ids = [int(masks.ids[row]) for row in plots.spread(len(masks), (count + 1) // 2)]
         crops = plots.crop_pictures(HandFinder(segment, pose), archive, ids)
     figures = {
@@ -105,6 +112,7 @@ def evaluate() -> None:
         "masks": plots.mask_pictures(of_masks.predictions, masks, count),
         "keypoints": plots.keypoint_pictures(POSE, of_hands.predictions, hands, count),
         "pck": plots.pck_curve(of_hands.tables["pck"], of_hands.tables["keypoints"]),
+        "reliability": plots.reliability(of_hands.tables["reliability"]),
     }
     for name, png in figures.items():
         files.write(layout.FIGURES / f"{name}.png", png)
@@ -126,22 +134,29 @@ def _track_evaluation(scores: dict[str, dict[str, Any]], params: dict[str, Any])
     key = checkpoint.key_of("evaluate", params, deps)
     tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
     with tracking.run("evaluate", key, {"evaluate": params}, tags) as run:
-        run.metrics({f"{net}.{name}": value for net in scores for name, value in scores[net].items()}, 0)
+        run.metrics(tracking.flatten(scores), 0)
         for figure in sorted(layout.FIGURES.glob("*.png")):
             run.file(figure, "figures")
 
 
 def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> None:
     mask, hand = scores["segment"], scores["pose"]
-    click.echo(f"\nTest split of '{facts_of['source']}':")
     click.echo(
-        f"  masks      {mask['num_pictures']:,} pictures  mean IoU {mask['iou_mean']:.3f}  "
-        f"median {mask['iou_median']:.3f}  pooled {mask['iou_pooled']:.3f}"
+        f"\nTest split of '{facts_of['source']}', {mask['num_pictures']:,} pictures, {hand['num_hands']:,} hands:"
     )
-    click.echo(
-        f"  keypoints  {hand['num_hands']:,} hands (true crop)  PCK@0.2 {hand['pck_0.2']:.3f}  "
-        f"EPE mean {hand['epe_mean_px']:.2f} median {hand['epe_median_px']:.2f} px  AUC {hand['auc_30px']:.3f}"
-    )
+    low, high = mask["iou_mean.low"], mask["iou_mean.high"]
+    click.echo(f"  masks      mean IoU {mask['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {mask['iou_median']:.3f}")
+    click.echo(f"  boxes      mean IoU {hand['box_iou_mean']:.3f}  found at 0.5 {hand['found_at_0.5']:.1%}")
+    for protocol in ("mmpose", "hand3d"):
+        for crop in ("true_crop", "predicted_crop"):
+            of = hand[protocol][crop]
+            pck = f"PCK@0.2 {of['pck_0.2']:.3f}" if "pck_0.2" in of else " " * 13
+            click.echo(
+                f"  {protocol:6}     {crop.replace('_', ' '):14}  {pck}  AUC {of['auc_30px']:.3f}  "
+                f"EPE {of['epe_mean_px']:5.2f} mean {of['epe_median_px']:5.2f} median px"
+            )
+    if not hand["says_something"]:
+        click.echo("  the heatmaps say nothing (explained variance below 0.1): these are no results")
     click.echo(f"look at {layout.FIGURES}/*.png; every run: `mlflow ui`, then {RUNS_PAGE}")
 
 
@@ -158,8 +173,13 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _json(scores: dict[str, Any]) -> str:
-    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in scores.items()}
-    return json.dumps(rounded, indent=2) + "\n"
+    return json.dumps(_rounded(scores), indent=2) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _say(done: str, following: str) -> None:

@@ -13,37 +13,52 @@ from handloom import heatmaps, images, plots
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive
-from handloom.evaluation import FlipTest, ScaleTest, evaluate_pose, evaluate_segment
+from handloom.evaluation import evaluate_pose, evaluate_segment, find_hands, heatmap_box_iou, recrop
 from handloom.inference import HandFinder
-from handloom.tasks import POSE
+from handloom.models.unet import Output
+from handloom.params import Params
+from handloom.prediction import FlipTest, ScaleTest
+from handloom.tasks import POSE, SEGMENT, Task, to_source_px
+
+FEW = 100
+"""Resamples."""
 
 
 class Oracle(nn.Module):
-    """Gives prepared logits, row after row, whatever it is shown."""
+    """Gives prepared maps, row after row, again and again; mirrored, where it sees its last pictures mirrored."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, task: Task, maps: Tensor, numbers: Tensor) -> None:
         super().__init__()
-        self.place, self.logits = nn.Parameter(torch.zeros(1)), logits
-        self.row = 0
+        self.place, self.task, self.maps, self.numbers = nn.Parameter(torch.zeros(1)), task, maps, numbers
+        self.row, self.last = 0, torch.zeros(0)
 
-    def forward(self, shown: Tensor) -> Tensor:
+    def forward(self, shown: Tensor) -> Output:
         """Give the next rows."""
+        if torch.equal(shown.flip(-1), self.last):
+            return self.task.mirror(self.said)
+        rows = [(self.row + i) % len(self.maps) for i in range(len(shown))]
         self.row += len(shown)
-        return self.logits[self.row - len(shown) : self.row]
+        self.last, self.said = shown, Output(self.maps[rows], self.numbers[rows])
+        return self.said
 
 
-def model(logits: Tensor) -> Model:
-    return Model(Oracle(logits), {"facts": {"image_size": 128, "crop_scale": 1.3}})
+SECTIONS = Params.load(Path("presets/default.yaml"))
 
 
-def mask_logits(masks: np.ndarray) -> Tensor:
-    return torch.from_numpy(masks > 0).float().unsqueeze(1) * 20 - 10
+def masks_said(sides: np.ndarray) -> Model:
+    hand, right = (torch.from_numpy(where).float() * 20 - 10 for where in (sides > 0, sides == 2))
+    about = {"params": SECTIONS.segment.model_dump(), "facts": {"image_size": 128, "crop_scale": 1.3}}
+    return Model(Oracle(SEGMENT, torch.stack([hand, right], dim=1), torch.zeros(len(hand), 0)), about)
 
 
-def heatmap_logits(points: np.ndarray) -> Tensor:
+def said(points: np.ndarray, visible: np.ndarray | None = None, right: np.ndarray | None = None) -> Model:
     centres = heatmaps.to_map(torch.from_numpy(points.copy()), 2)
     x, y = (heatmaps.encode(centres[..., axis], 64, 1.0) for axis in (0, 1))
-    return (y.unsqueeze(-1) * x.unsqueeze(-2)).clamp(min=1e-30).log()
+    numbers = torch.zeros(len(points), 22)
+    if visible is not None and right is not None:
+        numbers = torch.from_numpy(np.concatenate([visible, right[:, None]], axis=1)).float() * 20 - 10
+    about = {"params": SECTIONS.pose.model_dump(), "facts": {"image_size": 128, "crop_scale": 1.3}}
+    return Model(Oracle(POSE, heatmaps.dense(x, y).clamp(min=1e-30).log(), numbers), about)
 
 
 @pytest.fixture
@@ -56,52 +71,121 @@ def hands(prepared: Path) -> PoseSet:
     return PoseSet.load(prepared / "pose", "test")
 
 
+def evaluated(model: Model, hands: PoseSet, masks: SegmentSet, archive: Path) -> Any:
+    found = find_hands(masks.masks[:] > 0, masks, hands)
+    with RhdArchive(archive) as raw:
+        return evaluate_pose(model, hands, found, raw, len(hands), FEW)
+
+
 def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentSet) -> None:
-    perfect = evaluate_segment(model(mask_logits(masks.masks[:])), masks, batch_size=3, flip=False, scales=[1.0])
-    assert perfect.scores == {"num_pictures": 8, "iou_mean": 1.0, "iou_median": 1.0, "iou_pooled": 1.0}
+    perfect = evaluate_segment(masks_said(masks.masks[:]), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    names = ("iou_mean", "iou_median", "iou_pooled", "iou_left", "iou_right", "iou_mean.low", "iou_mean.high")
+    assert perfect.scores == {"num_pictures": 8, **dict.fromkeys(names, 1.0)}
     moved = np.roll(masks.masks[:], 3, axis=2)
-    shifted = evaluate_segment(model(mask_logits(moved)), masks, batch_size=3, flip=False, scales=[1.0])
-    true, said = masks.masks[:] > 0, moved > 0
-    by_hand = [(t & s).sum() / (t | s).sum() for t, s in zip(true, said, strict=True)]
+    shifted = evaluate_segment(masks_said(moved), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    true, claimed = masks.masks[:] > 0, moved > 0
+    by_hand = [(t & s).sum() / (t | s).sum() for t, s in zip(true, claimed, strict=True)]
     assert shifted.samples["iou"].tolist() == pytest.approx(by_hand)
     assert shifted.scores["iou_mean"] == pytest.approx(np.mean(by_hand))
+    assert shifted.scores["iou_mean.low"] < shifted.scores["iou_mean"] < shifted.scores["iou_mean.high"]
 
 
-def test_true_keypoints_score_nearly_nothing_wrong(hands: PoseSet) -> None:
-    report = evaluate_pose(model(heatmap_logits(hands.keypoints[:])), hands, batch_size=4, flip=False)
-    assert report.scores["epe_mean_px"] < 0.1
-    assert report.scores["pck_0.2"] == 1.0
-    assert report.scores["auc_30px"] == pytest.approx(0.95)
+def test_confused_sides_cost_left_and_right_and_nothing_else(masks: SegmentSet) -> None:
+    swapped = np.choose(masks.masks[:], [0, 2, 1])
+    report = evaluate_segment(masks_said(swapped), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    assert report.scores["iou_mean"] == 1
+    assert report.scores["iou_left"] == report.scores["iou_right"] == 0
+
+
+def test_true_keypoints_score_the_ceilings_of_both_protocols(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
+    model = said(hands.keypoints[:], hands.visible[:], hands.sides[:] == 2)
+    scores = evaluated(model, hands, masks, archive).scores
+    mmpose, hand3d = scores["mmpose"]["true_crop"], scores["hand3d"]["true_crop"]
+    assert mmpose["epe_mean_px"] < 0.1
+    assert mmpose["pck_0.2"] == mmpose["pck_0.2.low"] == 1.0
+    assert mmpose["auc_30px"] == pytest.approx(0.95)
+    assert hand3d["auc_30px"] == pytest.approx(1 - 0.5 / 19)
+    assert mmpose["num_hands"] == len(hands)
+    assert hand3d["num_hands"] == hands.dominant.sum() == len(np.unique(hands.ids))
+    assert scores["side_accuracy"] == scores["says_something"] == 1
+    assert scores["visible_calibration_error"] < 1e-3
+
+
+def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
+    moved = hands.keypoints[:].copy()
+    moved[..., 0] += np.where(moved[..., 0] > 64, -4, 4)  # 4 px of the crop, towards its middle
+    report = evaluated(said(moved), hands, masks, archive)
+    per_hand = 4 * (hands.boxes[:, 2] - hands.boxes[:, 0]) / 128
+    assert np.allclose(report.samples["epe_px"], per_hand, atol=0.15)
+    counts = hands.visible.sum(axis=1)
+    shown = report.scores["mmpose"]["true_crop"]["epe_mean_px"]
+    assert shown == pytest.approx((per_hand * counts).sum() / counts.sum(), abs=0.1)
+    assert report.tables["keypoints"]["num_visible"].sum() == counts.sum()
+
+
+def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
+    found = find_hands(masks.masks[:] > 0, masks, hands)
+    apart = np.array([len(np.unique(masks.masks[list(masks.ids).index(i)])) == 2 for i in hands.ids])
+    assert apart.any()
+    assert found.iou[apart].min() == 1.0  # hands that are alone in their picture; others may touch
+    with RhdArchive(archive) as raw:
+        again = recrop(hands, found, raw)
+    assert np.abs(again.boxes - hands.boxes)[apart].max() <= 2 * 320 / 128
+    there = to_source_px(again.keypoints, again.boxes, again.size)
+    assert np.abs(there - to_source_px(hands.keypoints[:], hands.boxes[:], hands.size)).max() < 1e-3
+    own, other = (s.batch(np.flatnonzero(apart)[:1])[0] for s in (hands, again))
+    assert (own - other).abs().mean() < 25
+
+
+def test_a_missed_hand_is_read_from_the_whole_picture(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
+    nothing = np.zeros(masks.masks.shape, bool)
+    found = find_hands(nothing, masks, hands)
+    assert (found.iou == 0).all()
+    assert found.boxes.tolist() == [[0, 0, 320, 320]] * len(hands)
+    with RhdArchive(archive) as raw:
+        again = recrop(hands, found, raw)
+        picture = raw.color("evaluation", int(hands.ids[0]))
+    assert np.abs(again.images[0].astype(int) - np.asarray(Image.fromarray(picture).resize((128, 128), 2))).max() <= 1
+    # somewhere else altogether is missed too
+    elsewhere = nothing.copy()
+    elsewhere[:, :8, :8] = ~(masks.masks[:, :20, :20] > 0).any(axis=(1, 2))[:, None, None]
+    assert (find_hands(elsewhere, masks, hands).iou < 0.2).all()
+
+
+def test_the_reports_own_figure_cannot_tell_flat_maps_from_good_ones(hands: PoseSet) -> None:
+    everywhere = np.tile(np.array([0.0, 0, 128, 128]), (len(hands), 1))
+    flat = heatmap_box_iou(everywhere, hands)
+    assert 0.3 < flat.mean() < 0.8
+    report = said(hands.keypoints[:])
+    maps = report.net(torch.zeros(len(hands), 3, 128, 128)).maps
+    good = heatmap_box_iou((heatmaps.response_box(heatmaps.softmax(maps)) * 2).numpy(), hands)
+    assert good.mean() > flat.mean()
 
 
 def test_the_flip_test_is_the_mean_with_the_mirror_image() -> None:
     class Cumulative(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return images.cumsum(dim=-1)
+        def forward(self, images: Tensor) -> Output:
+            return Output(images.cumsum(dim=-1), images.sum(dim=(2, 3)) * torch.tensor([1.0, 3.0]))
 
     row = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 1, 3)
+    mean = FlipTest(Cumulative(), POSE)(row)
     # from the left 1, 11, 111; from the right 111, 110, 100
-    assert FlipTest(Cumulative())(row).flatten().tolist() == [56.0, 60.5, 105.5]
+    assert mean.maps.flatten().tolist() == [56.0, 60.5, 105.5]
+    # a visible keypoint stays one; a mirrored right hand is a left one
+    assert mean.numbers.tolist() == [[111.0, 0.0]]
+    both = FlipTest(Cumulative(), SEGMENT)(row.expand(1, 2, 1, 3))
+    assert both.maps[0, 1].flatten().tolist() == [-55.0, -49.5, 5.5]
 
 
 def test_the_scale_test_is_the_mean_over_sizes_at_the_pictures_own() -> None:
     class Width(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return torch.full((len(images), 1, images.shape[-1] // 2, images.shape[-1] // 2), float(images.shape[-1]))
+        def forward(self, images: Tensor) -> Output:
+            side = images.shape[-1]
+            return Output(torch.full((len(images), 1, side // 2, side // 2), float(side)), torch.full((2, 1), side / 2))
 
     said = ScaleTest(Width(), [1.0, 1.5])(torch.zeros(2, 3, 32, 32))
-    assert torch.equal(said, torch.full((2, 1, 32, 32), 40.0))  # (32 + 48) / 2
-
-
-def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet) -> None:
-    moved = hands.keypoints[:].copy()
-    moved[..., 0] += np.where(moved[..., 0] > 64, -4, 4)  # 4 px of the crop, towards its middle
-    report = evaluate_pose(model(heatmap_logits(moved)), hands, batch_size=4, flip=False)
-    per_hand = 4 * (hands.boxes[:, 2] - hands.boxes[:, 0]) / 128
-    assert np.allclose(report.samples["epe_px"], per_hand, atol=0.15)
-    counts = hands.visible.sum(axis=1)
-    assert report.scores["epe_mean_px"] == pytest.approx((per_hand * counts).sum() / counts.sum(), abs=0.1)
-    assert report.tables["keypoints"]["num_visible"].sum() == counts.sum()
+    assert torch.equal(said.maps, torch.full((2, 1, 32, 32), 40.0))  # (32 + 48) / 2
+    assert said.numbers.tolist() == [[20.0], [20.0]]
 
 
 def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks: SegmentSet, hands: PoseSet) -> None:
@@ -113,26 +197,32 @@ def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks:
         hand = int(np.flatnonzero(hands.ids == sample)[0])
         picture = raw.color("evaluation", sample)
     truth: Any = hands.box(hand).to_image(hands.keypoints[hand], 128)
-    finder = HandFinder(model(mask_logits(masks.masks[row : row + 1])), model(torch.zeros(1, 21, 64, 64)))
+    finder = HandFinder(masks_said(masks.masks[row : row + 1]), said(np.zeros((1, 21, 2), np.float32)))
     box, step = finder(picture)[0].box, 320 / 128
     tight = hands.box(hand).square(1 / 1.3)  # the crop is 1.3 times the longer side of the mask's box
     assert abs(box.side - tight.side) <= 2 * step
     assert abs((box.left + box.right) - (tight.left + tight.right)) / 2 <= step
     assert abs((box.top + box.bottom) - (tight.top + tight.bottom)) / 2 <= step
     in_crop = hands.box(hand).square(1 / 1.3).square(1.3).to_crop(truth, 128)
-    finder = HandFinder(model(mask_logits(masks.masks[row : row + 1])), model(heatmap_logits(in_crop[None])))
-    said = finder.read_hand(picture, hands.box(hand).square(1 / 1.3)).keypoints_px
-    visible = hands.visible[hand]
-    assert np.abs(said - truth)[visible].max() < 0.5
+    right = hands.sides[hand : hand + 1] == 2
+    finder = HandFinder(
+        masks_said(masks.masks[row : row + 1]), said(in_crop[None], hands.visible[hand : hand + 1], right)
+    )
+    found = finder.read_hand(picture, hands.box(hand).square(1 / 1.3))
+    assert np.abs(found.keypoints_px - truth)[hands.visible[hand]].max() < 0.5
+    assert ((found.visible > 0.5) == hands.visible[hand]).all()
+    assert (found.right > 0.5) == right[0]
 
 
 def test_a_picture_without_hands_gives_no_hand() -> None:
-    finder = HandFinder(model(mask_logits(np.zeros((1, 128, 128)))), model(torch.zeros(1, 21, 64, 64)))
+    finder = HandFinder(masks_said(np.zeros((1, 128, 128), np.uint8)), said(np.zeros((1, 21, 2), np.float32)))
     assert finder(np.zeros((200, 300, 3), np.uint8)) == []
 
 
-def test_figures_are_pictures_of_the_expected_size(masks: SegmentSet, hands: PoseSet, tmp_path: Path) -> None:
-    report = evaluate_pose(model(heatmap_logits(hands.keypoints[:])), hands, batch_size=4, flip=False)
+def test_figures_are_pictures_of_the_expected_size(
+    masks: SegmentSet, hands: PoseSet, archive: Path, tmp_path: Path
+) -> None:
+    report = evaluated(said(hands.keypoints[:]), hands, masks, archive)
     png = plots.keypoint_pictures(POSE, report.predictions, hands, 4)
     path = tmp_path / "a.png"
     path.write_bytes(png)
@@ -141,4 +231,5 @@ def test_figures_are_pictures_of_the_expected_size(masks: SegmentSet, hands: Pos
     assert images.read(path).std() > 10
     again = plots.pck_curve(report.tables["pck"], report.tables["keypoints"])
     assert again == plots.pck_curve(report.tables["pck"], report.tables["keypoints"])
+    assert plots.reliability(report.tables["reliability"]).startswith(b"\x89PNG")
     assert plots.spread(9, 3) == [0, 4, 8]

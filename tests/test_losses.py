@@ -49,3 +49,36 @@ def test_mask_cross_entropy_by_hand() -> None:
     # half sure of a hand that is there, three quarters of one that is not
     expected = -(math.log(0.5) + math.log(0.25)) / 2
     assert math.isclose(losses.mask_cross_entropy(logits, mask).item(), expected, rel_tol=1e-6)
+
+
+ONE = torch.ones(1, 1, dtype=torch.bool)
+
+
+def test_losses_of_maps_by_hand() -> None:
+    target, maps = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]), torch.tensor([[[[0.5, 0.0], [0.0, 0.2]]]])
+    assert math.isclose(losses.map_l2(maps, target, ONE).item(), (0.25 + 0.04) / 4, rel_tol=1e-6)
+    assert math.isclose(losses.map_l1(maps, target, ONE).item(), (0.5 + 0.2) / 4, rel_tol=1e-6)
+    # the target's mean is a quarter, so its pixel weighs 1 / 0.25 + 1 = 5 and the others 1
+    assert math.isclose(losses.map_weighted_l2(maps, target, ONE).item(), (5 * 0.25 + 0.04) / 4 / 2, rel_tol=1e-6)
+
+
+def test_losses_of_logit_maps_by_hand() -> None:
+    target, flat = torch.tensor([[[[1.0, 0.0]]]]), torch.zeros(1, 1, 1, 2)
+    assert math.isclose(losses.map_cross_entropy(flat, target, ONE).item(), math.log(2), rel_tol=1e-6)
+    # half of the target of 1; union 1 + 0.5
+    assert math.isclose(losses.map_soft_iou(flat, target, ONE).item(), 1 - 0.5 / 1.5, rel_tol=1e-6)
+    nobody = torch.zeros(1, 1, dtype=torch.bool)
+    assert losses.map_soft_iou(flat, target, nobody) == losses.map_cross_entropy(flat, target, nobody) == 0
+
+
+def test_soft_argmax_distance_by_hand() -> None:
+    logits = torch.zeros(1, 1, 3, 3)  # the mean of a flat map is its middle, (1, 1)
+    distance = losses.soft_argmax_distance(logits, torch.tensor([[[1.0, 4.0]]]), ONE)
+    assert math.isclose(distance.item(), 3.0, rel_tol=1e-5)
+
+
+def test_binary_cross_entropy_counts_what_it_is_told_to() -> None:
+    logits, truth = torch.tensor([0.0, 50.0]), torch.tensor([1.0, 0.0])
+    first = losses.binary_cross_entropy(logits, truth, torch.tensor([1.0, 0.0]))
+    assert math.isclose(first.item(), math.log(2), rel_tol=1e-6)
+    assert losses.binary_cross_entropy(logits, truth, torch.zeros(2)) == 0

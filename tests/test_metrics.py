@@ -24,25 +24,75 @@ def test_distances_ignore_what_is_not_visible() -> None:
     assert np.isnan(result[0, 1])
 
 
-def test_pck_is_relative_to_the_box_and_strict() -> None:
-    # 0.2 x 25 = 5: an error of 5 is not below it; 0.2 x 150 = 30 holds 29
-    assert metrics.pck(ERRORS, np.array([25.0, 25.0])).tolist() == [0.5, 0.0]
-    assert metrics.pck(ERRORS, np.array([150.0, 150.0])).tolist() == [1.0, 1.0]
+def test_box_iou_by_hand() -> None:
+    boxes = np.array([[0.0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]])
+    assert metrics.box_iou(boxes, boxes[0]).tolist() == [1.0, 1 / 7, 0.0]
 
 
-def test_auc_of_perfect_keypoints_is_its_ceiling() -> None:
-    # strict `<` loses the threshold 0: 19 of 20
-    assert metrics.auc(np.zeros((4, 21))) == pytest.approx(0.95)
-    assert metrics.auc(np.full((4, 21), 99.0)) == 0.0
+def test_the_two_areas_under_the_curve_and_their_ceilings() -> None:
+    none, far, little = (np.array([[error]]) for error in (0.0, 99.0, 1e-9))
+    # mmpose: strict < loses the threshold 0, 19 of 20
+    assert metrics.auc_mmpose(none).item() == pytest.approx(0.95)
+    # hand3d: the first of 19 trapezoids is half lost as soon as an error is above 0
+    assert metrics.auc_hand3d(little).item() == pytest.approx(1 - 0.5 / 19)
+    assert metrics.auc_hand3d(none).item() == pytest.approx(1)
+    assert metrics.auc_mmpose(far).item() == metrics.auc_hand3d(far).item() == 0
+    # 15 px: below 16.5, ... 28.5: 9 of 20; reached from 15.79 on: 9 trapezoids and a half of 19
+    middle = np.array([[15.0]])
+    assert metrics.auc_mmpose(middle).item() == pytest.approx(9 / 20)
+    assert metrics.auc_hand3d(middle).item() == pytest.approx(9.5 / 19)
 
 
-def test_keypoint_scores_by_hand() -> None:
-    scores = metrics.keypoint_scores(ERRORS, np.array([25.0, 25.0]))
-    assert scores["pck_0.2"] == 0.25
-    assert scores["epe_mean_px"] == pytest.approx(37 / 3)
-    assert scores["epe_median_px"] == 5.0
-    # keypoint 0: 3 is below 4.5, 6, ... (17 of 20), 5 below 6, ... (16 of 20); keypoint 1: never below 28.5
-    assert scores["auc_30px"] == pytest.approx((17 / 20 + 16 / 20) / 2 / 2)
+def test_what_is_not_visible_counts_in_no_area() -> None:
+    assert np.isnan(metrics.auc_mmpose(ERRORS)).tolist() == np.isnan(ERRORS).tolist()
+    assert np.isnan(metrics.auc_hand3d(ERRORS)).tolist() == np.isnan(ERRORS).tolist()
+
+
+def test_medians_skip_what_is_not_visible() -> None:
+    values = np.array([[1.0, np.nan, 7.0, np.nan], [3.0, 4.0, np.nan, np.nan], [9.0, 2.0, np.nan, np.nan]])
+    medians = metrics.median_per_keypoint(values)
+    assert medians[:3].tolist() == [3.0, 3.0, 7.0]
+    assert np.isnan(medians[3])
+
+
+def test_signs_of_collapse() -> None:
+    true = np.array([[[20.0, 20.0]], [[40.0, 60.0]]])
+    seen = np.ones((2, 1), bool)
+    exact = metrics.collapse_signs(true, true, seen, 64)
+    assert exact == {"explained": 1.0, "corner_rate": 0.0}
+    always_the_mean = metrics.collapse_signs(np.full_like(true, [30.0, 40.0]), true, seen, 64)
+    assert always_the_mean["explained"] == 0
+    corners = metrics.collapse_signs(np.array([[[0.0, 0.0]], [[63.0, 1.0]]]), true, seen, 64)
+    assert corners["explained"] < 0
+    assert corners["corner_rate"] == 1
+    # an edge is no corner; what is not visible does not count as explained or not
+    edge = metrics.collapse_signs(np.array([[[0.0, 30.0]], [[40.0, 60.0]]]), true, np.array([[False], [True]]), 64)
+    assert edge["corner_rate"] == 0
+
+
+def test_calibration_by_hand() -> None:
+    said, was = np.array([0.05, 0.15, 0.15, 0.95, 1.0]), np.array([False, True, False, True, True])
+    table = metrics.calibration_table(said, was)
+    assert table[:, 2].tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert table[1, :2].tolist() == [pytest.approx(0.15), 0.5]
+    # 0.05 off once, 0.35 off twice, 0.025 off twice
+    assert metrics.calibration_error(table) == pytest.approx((0.05 + 0.7 + 0.05) / 5)
+
+
+def test_the_bootstrap_draws_whole_groups_and_the_same_every_time() -> None:
+    values = np.arange(40.0)
+    pairs = [np.array([2 * i, 2 * i + 1]) for i in range(20)]
+
+    def figures(rows: np.ndarray) -> dict[str, float]:
+        assert len(rows) == 40
+        assert (rows[::2] + 1 == rows[1::2]).all()
+        return {"mean": float(values[rows].mean())}
+
+    low, high = metrics.bootstrap(figures, pairs, 400)["mean"]
+    assert metrics.bootstrap(figures, pairs, 400)["mean"] == (low, high)
+    # the mean of 20 pairs scatters by 11.5 / sqrt(20) = 2.6; 1.96 times that on both sides of 19.5
+    assert 19.5 - low == pytest.approx(5.1, abs=0.8)
+    assert high - 19.5 == pytest.approx(5.1, abs=0.8)
 
 
 def test_a_keypoint_never_seen_has_no_mean() -> None:

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_it_overfits_eight_samples(task: Task, prepared: Path, params: Params, t
     )
     whole = task.data.load(prepared / task.name, "train")
     arrays = {name: value[:8] for name, value in vars(whole).items() if isinstance(value, np.ndarray)}
-    eight = task.data(**arrays, size=whole.size)
+    eight = replace(whole, **arrays)
     result = train(task, (eight, eight), steady, Resume(tmp_path, task.name, "k"), Nobody())
     assert result.validations[-1][f"val_{task.headline}"] > 0.9
 
@@ -141,6 +142,25 @@ def test_sigterm_saves_the_state_and_ends_with_143(
     state = resume.load()
     assert state is not None
     assert state["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "seen"),
+    [
+        (POSE, {"loss": "l1", "target_peak": "density"}, "pose: step 3: the heatmaps say nothing, got 'explained"),
+        (SEGMENT, {"learning_rate": 1e-12}, "segment: step 3: the masks say nothing, got 'pooled IoU"),
+    ],
+)
+def test_the_gate_stops_a_training_that_says_nothing(
+    task: Task, changes: dict[str, Any], seen: str, prepared: Path, params: Params, tmp_path: Path
+) -> None:
+    silent = quick(getattr(params, task.name), gate_after=2, **changes)
+    with pytest.raises(TrainingFailed, match=seen) as stopped:
+        run(task, silent, prepared, Resume(tmp_path, task.name, "k"))
+    assert stopped.value.exit_code == 6
+    assert "\n" not in str(stopped.value)
+    unguarded = silent.model_copy(update={"gate_after": 0})
+    assert run(task, unguarded, prepared, Resume(tmp_path / "other", task.name, "k"))
 
 
 def test_state_of_other_params_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from handloom import files
 from handloom.errors import CheckpointError, EnvironmentFault
 from handloom.models.build import build
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Model:
 
     net: nn.Module
     about: dict[str, Any]
-    """task, outputs, params, facts, key, format."""
+    """task, outputs (maps, numbers), params, facts, key, format."""
 
 
 def save_model(path: Path, net: nn.Module, about: Mapping[str, Any]) -> None:
@@ -59,7 +59,8 @@ def load_model(path: Path, task: str) -> Model:
         if (about["format"], about["task"]) != (FORMAT, task):
             found = f"{about['task']} format {about['format']}"
             raise CheckpointError(f"{path}: expected {task} format {FORMAT}, got '{found}'; train it again")
-        net = build(about["outputs"], about["params"]["model"])
+        maps, numbers = about["outputs"]
+        net = build(maps, numbers, about["params"]["model"])
         net.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: weights and description do not fit, got '{error}'; train it again") from None

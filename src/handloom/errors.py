@@ -5,7 +5,7 @@
   * DataError          3  a data set is missing, malformed or fails its check
   * CheckpointError    4  a model or checkpoint does not fit what is asked of it
   * EnvironmentFault   5  the machine stands in the way: disk, lock, network, device
-  * TrainingFailed     6  training diverged
+  * TrainingFailed     6  training diverged or collapsed
 
 A message reads `where: what is wrong, got 'value'; what to do`, on one line. Exit code 0 is success, 130 and 143 are
 SIGINT and SIGTERM, and 1 is our own bug, the only case that shows a traceback.
@@ -45,6 +45,6 @@ class EnvironmentFault(HandloomError):
 
 
 class TrainingFailed(HandloomError):
-    """Training diverged."""
+    """Training diverged, or came to say nothing."""
 
     exit_code = 6

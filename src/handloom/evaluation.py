@@ -1,64 +1,35 @@
-"""The test split, scored: figures over all, per keypoint and per sample."""
+"""The test split, scored: masks, and keypoints under both public protocols on the true and on the predicted crop.
+
+The true crop is the one that a perfect mask would give. The predicted crop comes from the mask net: each true hand
+takes the found region whose box overlaps its own most. A hand that no region touches is read from the whole picture,
+as nothing better is known of it: no hand is left out of a mean for being missed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
+from tqdm import tqdm
 
-from handloom import metrics
+from handloom import images, metrics
 from handloom.checkpoint import Model
-from handloom.data.prepared import PoseSet, SegmentSet
-from handloom.prediction import device, predict
+from handloom.data.prepared import LEFT, RIGHT, PoseSet, SegmentSet
+from handloom.data.rhd import SIZE, RhdArchive
+from handloom.geometry import Box
+from handloom.masks import MIN_REGION_PIXELS, region_boxes, tight_box
+from handloom.prediction import FlipTest, ScaleTest, device, predict
+from handloom.protocols import PROTOCOLS, Protocol
 from handloom.skeleton import NAMES
-from handloom.tasks import POSE, SEGMENT, Predictions, keypoint_errors_px
+from handloom.tasks import POSE, SEGMENT, Predictions, Task, to_source_px
 
-CURVE_PX = np.arange(0, 31.0)
+CURVE_PX: Final = np.arange(0, 31.0)
 """Thresholds of the PCK curve, px of the source picture."""
-
-
-class FlipTest(nn.Module):
-    """A net whose logits are the mean over a picture and its mirror image, mirrored back; mmpose's flip test.
-
-    A mirrored left hand is a right hand with the same 21 keypoints, so no map changes its place.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Give logits of the net's own shape."""
-        mean: Tensor = (self.net(images) + self.net(images.flip(-1)).flip(-1)) / 2
-        return mean
-
-
-class ScaleTest(nn.Module):
-    """A net whose logits are the mean over a picture at several sizes, brought back to the picture's own."""
-
-    def __init__(self, net: nn.Module, scales: Sequence[float]) -> None:
-        super().__init__()
-        self.net, self.scales = net, scales
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Give logits at the pictures' resolution."""
-        sizes = [round(images.shape[-1] * scale) for scale in self.scales]
-        logits = [_resized(self.net(_resized(images, size)), images.shape[-1]) for size in sizes]
-        return torch.stack(logits).mean(dim=0)
-
-
-def _resized(maps: Tensor, size: int) -> Tensor:
-    return functional.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
-
-
-def _scored(model: Model, flip: bool) -> nn.Module:
-    net = model.net.to(device())
-    return FlipTest(net) if flip else net
+WHOLE: Final = Box(0, 0, SIZE, SIZE)
+CROPS: Final = ("true_crop", "predicted_crop")
 
 
 @dataclass(frozen=True)
@@ -67,16 +38,27 @@ class Report:
 
     predictions: Predictions
     scores: dict[str, Any]
-    """Named figures over the whole split."""
+    """Named figures over the whole split, nested by protocol and crop."""
     samples: pd.DataFrame
     """One row per picture or hand."""
     tables: dict[str, pd.DataFrame]
     """Further tables, by name, for plots."""
 
 
-def evaluate_segment(model: Model, test: SegmentSet, batch_size: int, *, flip: bool, scales: Sequence[float]) -> Report:
-    """Score masks, hand against background, at the size of the network input."""
-    predictions, _ = predict(ScaleTest(_scored(model, flip), scales), SEGMENT, test, batch_size)
+def _predict(
+    model: Model, task: Task, samples: Any, batch_size: int, *, flip: bool, scales: Sequence[float] = ()
+) -> Predictions:
+    net: nn.Module = model.net.to(device())
+    net = FlipTest(net, task) if flip else net
+    net = ScaleTest(net, scales) if scales else net
+    return predict(net, task, samples, batch_size, task.params.model_validate(model.about["params"]))[0]
+
+
+def evaluate_segment(
+    model: Model, test: SegmentSet, batch_size: int, *, flip: bool, scales: Sequence[float], resamples: int
+) -> Report:
+    """Score masks, hand against background as the 2019 report does and left against right, at the net's input size."""
+    predictions = _predict(model, SEGMENT, test, batch_size, flip=flip, scales=scales)
     true = test.masks[:] > 0
     intersection, union = metrics.overlap(predictions["masks"], true)
     samples = pd.DataFrame(
@@ -87,42 +69,210 @@ def evaluate_segment(model: Model, test: SegmentSet, batch_size: int, *, flip: b
             "true_pixels": true.sum(axis=(1, 2)),
         }
     )
-    scores = {"num_pictures": len(test), **SEGMENT.score(predictions, test)}
+    ious = samples["iou"].to_numpy()
+    pictures = [np.array([row]) for row in range(len(test))]
+    spread = metrics.bootstrap(lambda rows: {"iou_mean": float(ious[rows].mean())}, pictures, resamples)
+    scores = {"num_pictures": len(test), **SEGMENT.score(predictions, test), **_intervals(spread)}
     return Report(predictions, scores, samples, {})
 
 
-def evaluate_pose(model: Model, test: PoseSet, batch_size: int, *, flip: bool) -> Report:
-    """Score keypoints on the true crop: every kept hand, its visible keypoints, wrist as keypoint 0."""
-    predictions, _ = predict(_scored(model, flip), POSE, test, batch_size)
-    errors = keypoint_errors_px(predictions, test)
-    columns = {f"error_px.{name}": errors[:, i] for i, name in enumerate(NAMES)}
-    samples = pd.DataFrame(
+def _intervals(spread: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """Give 95 % intervals as figures of their own beside what they belong to."""
+    return {
+        f"{name}.{end}": value
+        for name, ends in spread.items()
+        for end, value in zip(("low", "high"), ends, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class FoundHands:
+    """Where the mask net sees each hand of a pose set."""
+
+    boxes: NDArray[np.float64]
+    """(M, 4) tight, px of the source picture, xyxy; the whole picture for a hand that was missed."""
+    iou: NDArray[np.float64]
+    """(M,) with the box of the hand's true mask; 0 for a hand that was missed."""
+
+
+def find_hands(masks: NDArray[np.bool_], truth: SegmentSet, hands: PoseSet) -> FoundHands:
+    """Give the found box of every hand of `hands` in predicted masks (N, S, S) of the same pictures."""
+    rows = {int(sample): row for row, sample in enumerate(truth.ids)}
+    scale = SIZE / truth.size
+    boxes, ious = np.tile(_edges(WHOLE), (len(hands), 1)), np.zeros(len(hands))
+    for hand, (sample, side) in enumerate(zip(hands.ids, hands.sides, strict=True)):
+        row = rows[int(sample)]
+        own = truth.masks[row] == side
+        # a mask of a few pixels may vanish at the net's size: then its crop tells where it was
+        true = _edges(tight_box(own)) * scale if own.any() else _unscaled(hands, hand)
+        regions = np.array([_edges(box) for box in region_boxes(masks[row], MIN_REGION_PIXELS)]).reshape(-1, 4) * scale
+        overlaps = metrics.box_iou(regions, true)
+        if overlaps.any():
+            boxes[hand], ious[hand] = regions[overlaps.argmax()], overlaps.max()
+    return FoundHands(boxes, ious)
+
+
+def _edges(box: Box) -> NDArray[np.float64]:
+    return np.array([box.left, box.top, box.right, box.bottom])
+
+
+def _unscaled(hands: PoseSet, row: int) -> NDArray[np.float64]:
+    return _edges(hands.box(row).square(1 / hands.crop_scale))
+
+
+def recrop(hands: PoseSet, found: FoundHands, archive: RhdArchive) -> PoseSet:
+    """Give the same hands on the crops of their found boxes; `archive` holds their pictures in its evaluation split."""
+    crops, boxes, keypoints = [], [], []
+    latest: tuple[int, Any] = (-1, None)
+    for row in tqdm(range(len(hands)), desc="predicted crops", unit="hand", leave=False):
+        sample = int(hands.ids[row])
+        if sample != latest[0]:
+            latest = sample, archive.color("evaluation", sample)
+        tight = Box(*map(float, found.boxes[row]))
+        box = tight.square(1.0 if tight == WHOLE else hands.crop_scale)
+        crops.append(images.crop(latest[1], box, hands.size))
+        boxes.append(_edges(box))
+        true_px = hands.box(row).to_image(hands.keypoints[row], hands.size)
+        keypoints.append(box.to_crop(true_px, hands.size))
+    return hands.moved(np.stack(crops), np.stack(boxes).astype(np.float32), np.stack(keypoints))
+
+
+def evaluate_pose(
+    model: Model, test: PoseSet, found: FoundHands, archive: RhdArchive, batch_size: int, resamples: int
+) -> Report:
+    """Score keypoints under both protocols and on both crops, with the gap between the crops."""
+    sets = {"true_crop": test, "predicted_crop": recrop(test, found, archive)}
+    true_px = to_source_px(test.keypoints[:], test.boxes[:], test.size)
+    said = {
+        (crop, flip): _predict(model, POSE, samples, batch_size, flip=flip)
+        for crop, samples in sets.items()
+        for flip in {protocol.flip_test for protocol in PROTOCOLS}
+    }
+    errors: dict[tuple[str, str], NDArray[np.float64]] = {}
+    scores: dict[str, Any] = {"num_hands": len(test), "box_iou_mean": float(found.iou.mean())}
+    scores |= {"found_at_0.5": float((found.iou >= 0.5).mean()), "missed": float((found.iou == 0).mean())}
+    for protocol in PROTOCOLS:
+        for crop, samples in sets.items():
+            keypoints = said[crop, protocol.flip_test]["keypoints"]
+            said_px = to_source_px(keypoints, samples.boxes[:], samples.size)
+            errors[protocol.name, crop] = protocol.errors_px(said_px, true_px, test.visible[:])
+        scores[protocol.name] = _score(protocol, [errors[protocol.name, crop] for crop in CROPS], test, resamples)
+    headline = said["true_crop", True]
+    reliability = metrics.calibration_table(headline["visible"].ravel(), test.visible[:].ravel())
+    scores |= _heads(headline, test, reliability)
+    signs = POSE.score(headline, test)
+    scores["says_something"] = int(POSE.fault(signs) is None)
+    scores |= {name: signs[name] for name in ("explained", "peak", "entropy", "corner_rate")}
+    shown = errors["mmpose", "true_crop"]
+    tables = {
+        "keypoints": _per_keypoint(shown, test.pck_px[:]),
+        "pck": _curve(errors),
+        "reliability": pd.DataFrame(reliability, columns=["said", "was", "count"]),
+        "protocols": protocol_table(scores),
+    }
+    return Report(headline, scores, _hands(test, found, headline, errors), tables)
+
+
+def _score(
+    protocol: Protocol, errors: list[NDArray[np.float64]], test: PoseSet, resamples: int
+) -> dict[str, dict[str, float]]:
+    """Give a protocol's figures on both crops, with intervals, and the gap: predicted over true crop's mean error."""
+    counted = test.dominant[:] if protocol.dominant_only else np.ones(len(test), bool)
+    ids = test.ids[counted]
+    rows = np.flatnonzero(counted)
+    pictures = [rows[ids == sample] for sample in np.unique(ids)]
+    of = [protocol.figures_of(each, test.pck_px[:]) for each in errors]
+
+    def figures(chosen: NDArray[np.int64]) -> dict[str, float]:
+        on = dict(zip(CROPS, (crop(chosen) for crop in of), strict=True))
+        flat = {f"{crop}/{name}": value for crop, values in on.items() for name, value in values.items()}
+        return flat | {"gap/epe_ratio": on["predicted_crop"]["epe_mean_px"] / on["true_crop"]["epe_mean_px"]}
+
+    flat = figures(rows) | _intervals(metrics.bootstrap(figures, pictures, resamples))
+    result: dict[str, dict[str, float]] = {}
+    for name, value in flat.items():
+        crop, _, figure = name.partition("/")
+        result.setdefault(crop, {})[figure] = value
+    result["true_crop"]["num_hands"] = len(rows)
+    return result
+
+
+def _heads(said: Predictions, test: PoseSet, reliability: NDArray[np.float64]) -> dict[str, float]:
+    """Give what the pose net says beside keypoints: the side, the visibility; and the 2019 report's own figure."""
+    right = test.sides[:] == RIGHT
+    return {
+        "side_accuracy": float(((said["right"] > 0.5) == right).mean()),
+        "visible_calibration_error": metrics.calibration_error(reliability),
+        "visible_brier": float(((said["visible"] - test.visible[:]) ** 2).mean()),
+        "heatmap_box_iou": float(heatmap_box_iou(said["response"], test).mean()),
+    }
+
+
+def heatmap_box_iou(response: NDArray[np.floating], test: PoseSet) -> NDArray[np.float64]:
+    """Give the 2019 report's figure per hand: IoU of the boxes around all predicted and all true heatmaps, (M,).
+
+    It cannot see its own failure. A crop is cut around its hand, so the box around 21 true heatmaps is most of the
+    crop; flat maps, or keypoints strewn into the corners, respond everywhere, and their box is all of it.
+    """
+    centres = np.where(test.visible[:][..., None], test.keypoints[:], np.nan)
+    low, high = np.nanmin(centres, axis=1) - HALF_PEAK_PX, np.nanmax(centres, axis=1) + 1 + HALF_PEAK_PX
+    true = np.concatenate([low, high], axis=1).clip(0, test.size).astype(np.float64)
+    return metrics.box_iou(response.astype(np.float64), true)
+
+
+HALF_PEAK_PX: Final = 3.5
+"""A Gaussian of sigma 3 px falls to half its peak 3.5 px from its centre."""
+
+
+def _hands(
+    test: PoseSet, found: FoundHands, said: Predictions, errors: dict[tuple[str, str], NDArray[np.float64]]
+) -> pd.DataFrame:
+    """Give one row per hand of the test split."""
+    shown = errors["mmpose", "true_crop"]
+    columns = {f"error_px.{name}": shown[:, i] for i, name in enumerate(NAMES)}
+    return pd.DataFrame(
         {
             "sample_id": test.ids[:],
-            "hand": np.where(test.sides[:] == 1, "left", "right"),
+            "hand": np.where(test.sides[:] == LEFT, "left", "right"),
+            "dominant": test.dominant[:],
             "num_visible": test.visible.sum(axis=1),
             "pck_box_px": test.pck_px[:],
-            "epe_px": np.nanmean(errors, axis=1),
+            "box_iou": found.iou,
+            "right_probability": said["right"],
+            "epe_px": np.nanmean(shown, axis=1),
+            "epe_px.predicted_crop": np.nanmean(errors["mmpose", "predicted_crop"], axis=1),
             **columns,
         }
     )
-    scores = {"num_hands": len(test), **POSE.score(predictions, test)}
-    tables = {"keypoints": _per_keypoint(errors, test.pck_px[:]), "pck": _curve(errors)}
-    return Report(predictions, scores, samples, tables)
+
+
+def protocol_table(scores: dict[str, Any]) -> pd.DataFrame:
+    """Give every figure of both protocols as a row: protocol, crop, figure, value, low, high."""
+    rows = [
+        {"protocol": protocol.name, "crop": crop, "figure": name, "value": values[name]}
+        | {end: values[f"{name}.{end}"] for end in ("low", "high")}
+        for protocol in PROTOCOLS
+        for crop, values in scores[protocol.name].items()
+        for name in values
+        if f"{name}.low" in values
+    ]
+    return pd.DataFrame(rows)
 
 
 def _per_keypoint(errors: NDArray[np.float64], box_px: NDArray[np.float32]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "keypoint": NAMES,
-            "pck_0.2": metrics.pck(errors, box_px),
+            "pck_0.2": metrics.mean_per_keypoint(metrics.below(errors, metrics.PCK_THRESHOLD * box_px[:, None])),
             "epe_mean_px": metrics.mean_per_keypoint(errors),
-            "epe_median_px": [float(np.median(e[~np.isnan(e)])) if not np.isnan(e).all() else np.nan for e in errors.T],
-            "auc_30px": [metrics.auc(errors[:, [i]]) for i in range(errors.shape[1])],
+            "epe_median_px": metrics.median_per_keypoint(errors),
+            "auc_30px": metrics.mean_per_keypoint(metrics.auc_mmpose(errors)),
             "num_visible": (~np.isnan(errors)).sum(axis=0),
         }
     )
 
 
-def _curve(errors: NDArray[np.float64]) -> pd.DataFrame:
-    return pd.DataFrame({"threshold_px": CURVE_PX, "pck": metrics.pck_curve(errors, CURVE_PX)})
+def _curve(errors: dict[tuple[str, str], NDArray[np.float64]]) -> pd.DataFrame:
+    """Give the share of keypoints nearer than a threshold, every hand, wrist, on both crops."""
+    curves = {crop: metrics.pck_curve(errors["mmpose", crop], CURVE_PX) for crop in CROPS}
+    return pd.DataFrame({"threshold_px": CURVE_PX, **curves})

@@ -13,11 +13,8 @@ from handloom import images
 from handloom.checkpoint import Model, load_model
 from handloom.geometry import Box, Points
 from handloom.images import Picture
-from handloom.masks import region_boxes
+from handloom.masks import MIN_REGION_PIXELS, region_boxes
 from handloom.tasks import POSE, SEGMENT
-
-MIN_REGION_PIXELS = 24
-"""Smaller regions of the 128 x 128 mask are stray pixels: about 12 px across in a 320 px picture."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,10 @@ class Hand:
     """Around its mask, px of the picture."""
     keypoints_px: Points
     """(21, 2), px of the picture, in `skeleton.NAMES` order."""
-    peaks: NDArray[np.float32]
-    """(21,) peak height of each heatmap, 0..1: higher is surer, not calibrated."""
+    visible: NDArray[np.float32]
+    """(21,) probability that each keypoint is visible, calibrated on validation data."""
+    right: float
+    """Probability that it is a right hand."""
 
 
 class HandFinder:
@@ -41,6 +40,7 @@ class HandFinder:
     def __init__(self, segment: Model, pose: Model) -> None:
         self.segment, self.pose = segment, pose
         facts = pose.about["facts"]
+        self._params = tuple(t.params.model_validate(m.about["params"]) for t, m in ((SEGMENT, segment), (POSE, pose)))
         self.size, self.crop_scale = int(facts["image_size"]), float(facts["crop_scale"])
 
     @classmethod
@@ -65,16 +65,18 @@ class HandFinder:
         side = max(height, width)
         square = np.zeros((side, side, 3), np.uint8)
         square[:height, :width] = picture
-        logits = self.segment.net(_batch(images.shrink(square, self.size), self.segment))
-        mask: NDArray[np.bool_] = SEGMENT.predict(logits, self.size)["masks"][0]
+        output = self.segment.net(_batch(images.shrink(square, self.size), self.segment))
+        mask: NDArray[np.bool_] = SEGMENT.predict(output, self._params[0], self.size)["masks"][0]
         return mask
 
     @torch.inference_mode()
     def read_hand(self, picture: Picture, box: Box) -> Hand:
         """Give the keypoints of the hand in a box around its mask."""
         around = box.square(self.crop_scale)
-        said = POSE.predict(self.pose.net(_batch(images.crop(picture, around, self.size), self.pose)), self.size)
-        return Hand(box, around.to_image(said["keypoints"][0], self.size), said["peaks"][0])
+        output = self.pose.net(_batch(images.crop(picture, around, self.size), self.pose))
+        said = POSE.predict(output, self._params[1], self.size)
+        keypoints_px = around.to_image(said["keypoints"][0], self.size)
+        return Hand(box, keypoints_px, said["visible"][0], float(said["right"][0]))
 
 
 def _batch(picture: Picture, model: Model) -> Tensor:

@@ -6,6 +6,9 @@ from scipy import ndimage
 
 from handloom.geometry import Box
 
+MIN_REGION_PIXELS = 24
+"""Smaller regions of a 128 x 128 mask are stray pixels: about 12 px across in a 320 px picture."""
+
 
 def tight_box(mask: NDArray[np.bool_]) -> Box:
     """Give the box of all true pixels; there must be at least one."""

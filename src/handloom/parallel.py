@@ -55,7 +55,7 @@ class Parts:
         count = len(self.nets)
         values = list(self._workers.map(one, range(count))) if count > 1 else [one(0)]
         for shared in zip(*(net.parameters() for net in self.nets), strict=True):
-            for other in shared[1:]:
-                shared[0].grad += other.grad
-            shared[0].grad /= count
+            gradients = [parameter.grad for parameter in shared if parameter.grad is not None]
+            if gradients:  # an output that no loss looks at has none
+                shared[0].grad = torch.stack(gradients).mean(dim=0)
         return torch.stack(values).mean()

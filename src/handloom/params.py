@@ -126,6 +126,8 @@ class TrainParams(Section):
     """Steps between validations."""
     checkpoint_every: Count
     """Steps between resume checkpoints."""
+    gate_after: Annotated[int, Field(ge=0)]
+    """Steps after which a validation that says nothing stops the training; 0 never does."""
     seed: Seed
 
     @model_validator(mode="after")
@@ -140,13 +142,27 @@ class SegmentParams(TrainParams):
 
     iou_weight: NotNegative
     """Weight of the soft IoU beside the cross-entropy; 0 is the 2019 report's loss."""
+    side_weight: NotNegative
+    """Weight of left against right on the hands' pixels; 0 tells hand from background only, as the report did."""
 
 
 class PoseParams(TrainParams):
     """Training of the keypoint net."""
 
+    loss: Literal["cross_entropy", "l2", "weighted_l2", "l1", "bce", "soft_iou"]
+    """What holds the maps to their targets; all but the first are there to show why they fail or lag."""
+    target_peak: Literal["density", "one"]
+    """Height of a target, but for cross_entropy: that of the blurred point, 1 / (2 pi sigma^2), or 1."""
     sigma_px: Positive
     """Standard deviation of the target Gaussians, pixels of the network input."""
+    mask_opacity: Fraction
+    """Share of the hand's mask in every target, but for cross_entropy."""
+    coordinate_weight: NotNegative
+    """Weight of the distance between the softmax's mean and the keypoint, in units of sigma."""
+    visible_weight: NotNegative
+    """Weight of the visibility of each keypoint."""
+    side_weight: NotNegative
+    """Weight of left against right."""
 
 
 class EvaluateParams(Section):
@@ -154,9 +170,11 @@ class EvaluateParams(Section):
 
     batch_size: Count
     flip_test: bool
-    """Whether logits are the mean over a picture and its mirror image, as in mmpose's protocol."""
+    """Whether a mask is the mean over a picture and its mirror image; keypoints follow their protocols."""
     mask_scales: Annotated[list[Positive], Field(min_length=1)]
     """Sizes at which the mask net sees a picture, over `image_size`; the mean of its logits counts."""
+    resamples: Annotated[int, Field(ge=100)]
+    """Drawn for each 95 % interval."""
     num_pictures: Count
     """Samples drawn in each figure of predictions."""
 

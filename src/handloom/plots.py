@@ -43,10 +43,12 @@ def training_curves(task: Task, validations: pd.DataFrame) -> bytes:
 
 
 def pck_curve(curve: pd.DataFrame, keypoints: pd.DataFrame) -> bytes:
-    """Give the share of keypoints below each error, and each keypoint's median error."""
+    """Give the share of keypoints below each error on both crops, and each keypoint's median error on the true one."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(curve["threshold_px"], curve["pck"], color="#1f6feb")
+    for crop, style in (("true_crop", "-"), ("predicted_crop", "--")):
+        left.plot(curve["threshold_px"], curve[crop], style, color="#1f6feb", label=crop.replace("_", " "))
+    left.legend(frameon=False)
     left.set(title="Keypoints nearer than a threshold", xlabel="px of the 320 px picture", ylabel="share", ylim=(0, 1))
     left.grid(alpha=0.25)
     right.barh(keypoints["keypoint"], keypoints["epe_median_px"], color="#1f6feb")
@@ -55,6 +57,21 @@ def pck_curve(curve: pd.DataFrame, keypoints: pd.DataFrame) -> bytes:
     right.set(title="Median error", xlabel="px of the 320 px picture")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def reliability(curve: pd.DataFrame) -> bytes:
+    """Give what the visibility of a keypoint was said to be against how often it was."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#8a8f98", linewidth=1)
+    axes.plot(curve["said"], curve["was"], "o-", color="#1f6feb")
+    for said, was, count in zip(curve["said"], curve["was"], curve["count"], strict=True):
+        if count:
+            axes.annotate(f"{count:,.0f}", (said, was), (4, -10), textcoords="offset points", fontsize=7)
+    axes.set(title="Visible keypoints", xlabel="said probability", ylabel="share that was", xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 
 

@@ -1,11 +1,14 @@
 """A net over a whole split, batch by batch."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
+from handloom.models.unet import Output
 from handloom.tasks import Predictions, Task
 
 
@@ -15,8 +18,8 @@ def device() -> torch.device:
 
 
 @torch.no_grad()
-def predict(net: nn.Module, task: Task, samples: Any, batch_size: int, params: Any = None) -> tuple[Predictions, float]:
-    """Run a net over a whole split; gives predictions in order of rows and, with `params`, the mean loss, else NaN."""
+def predict(net: nn.Module, task: Task, samples: Any, batch_size: int, params: Any) -> tuple[Predictions, float]:
+    """Run a net over a whole split; gives predictions in order of rows, and the mean loss."""
     where = next(net.parameters()).device
     net.eval()
     parts: list[Predictions] = []
@@ -24,14 +27,44 @@ def predict(net: nn.Module, task: Task, samples: Any, batch_size: int, params: A
     for start in range(0, len(samples), batch_size):
         rows = np.arange(start, min(start + batch_size, len(samples)))
         inputs, target = samples.batch(rows)
-        logits = net(inputs.to(where))
-        parts.append(task.predict(logits, samples.size))
-        if params is not None:
-            losses.append(float(task.loss(logits, to_device(target, where), params, samples.size)) * len(rows))
-    loss = sum(losses) / len(samples) if losses else float("nan")
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, loss
+        output = net(inputs.to(where))
+        parts.append(task.predict(output, params, samples.size))
+        losses.append(float(task.loss(output, to_device(target, where), params, samples.size)) * len(rows))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, sum(losses) / len(samples)
 
 
 def to_device(target: Any, where: torch.device) -> Any:
-    """Move a target, a tensor or a named tuple of tensors, to a device."""
-    return target.to(where) if isinstance(target, torch.Tensor) else type(target)(*(t.to(where) for t in target))
+    """Move a target, a named tuple of tensors, to a device."""
+    return type(target)(*(t.to(where) for t in target))
+
+
+class ScaleTest(nn.Module):
+    """A net whose maps are the mean over a picture at several sizes, brought back to the picture's own."""
+
+    def __init__(self, net: nn.Module, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.net, self.scales = net, scales
+
+    def forward(self, images: Tensor) -> Output:
+        """Give maps at the pictures' resolution, and the numbers' mean."""
+        size = images.shape[-1]
+        said = [self.net(_resized(images, round(size * scale))) for scale in self.scales]
+        maps = torch.stack([_resized(each.maps, size) for each in said]).mean(dim=0)
+        return Output(maps, torch.stack([each.numbers for each in said]).mean(dim=0))
+
+
+def _resized(maps: Tensor, size: int) -> Tensor:
+    return functional.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+
+class FlipTest(nn.Module):
+    """A net whose output is the mean over a picture and its mirror image, turned back; mmpose's flip test."""
+
+    def __init__(self, net: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.net, self.mirror = net, task.mirror
+
+    def forward(self, images: Tensor) -> Output:
+        """Give an output of the net's own shape."""
+        pairs = zip(self.net(images), self.mirror(self.net(images.flip(-1))), strict=True)
+        return Output(*((one + other) / 2 for one, other in pairs))

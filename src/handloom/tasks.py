@@ -7,13 +7,15 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from handloom import draw, heatmaps, losses, metrics
-from handloom.data.prepared import Keypoints, PoseSet, SegmentSet
+from handloom import calibration, draw, heatmaps, losses, metrics, objectives
+from handloom.data.prepared import LEFT, RIGHT, Keypoints, Mask, PoseSet, SegmentSet
 from handloom.images import Picture
-from handloom.params import PoseParams, SegmentParams
+from handloom.models.unet import Output
+from handloom.params import PoseParams, SegmentParams, TrainParams
+from handloom.protocols import MMPOSE
 from handloom.skeleton import NUM_KEYPOINTS
 
 Predictions = dict[str, NDArray[Any]]
@@ -25,69 +27,171 @@ class Task:
     """What a net learns. `data` is SegmentSet for one and PoseSet for the other, `target` what its batches hold."""
 
     name: str
-    outputs: int
+    params: type[TrainParams]
+    outputs: Callable[[Any], tuple[int, int]]
+    """params -> number of maps, number of numbers."""
     data: Any
-    loss: Callable[[Tensor, Any, Any, int], Tensor]
-    """(logits, target, params, side of the network input) -> scalar."""
-    predict: Callable[[Tensor, int], Predictions]
-    """(logits, side of the network input) -> arrays."""
+    loss: Callable[[Output, Any, Any, int], Tensor]
+    """(output, target, params, side of the network input) -> scalar."""
+    predict: Callable[[Output, Any, int], Predictions]
+    """(output, params, side of the network input) -> arrays."""
+    mirror: Callable[[Output], Output]
+    """What was said of a mirrored picture -> what that says of the picture itself."""
+    finish: Callable[[nn.Module, Predictions, Any], None]
+    """(trained net, its predictions of the validation split, that split): last changes to the net."""
     score: Callable[[Predictions, Any], Mapping[str, float]]
     """(predictions of a whole split, that split) -> named figures."""
     headline: str
     """The figure by which a training is judged; higher is better."""
+    fault: Callable[[Mapping[str, float]], str | None]
+    """figures of a split -> what shows that the net says nothing, and what to change; None where it says something."""
     show: Callable[[Predictions, Any, int], Picture]
     """(predictions of a whole split, that split, row) -> a picture of prediction against truth."""
 
 
-def _hand_logits(logits: Tensor, size: int) -> Tensor:
-    """Bring the one map of a strided net back to the resolution of its input; (B, 1, H, W) -> (B, S, S)."""
-    return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False).squeeze(1)
+def _full_size(logits: Tensor, size: int) -> Tensor:
+    """Bring one map of a strided net back to the resolution of its input; (B, H, W) -> (B, S, S)."""
+    return functional.interpolate(logits.unsqueeze(1), (size, size), mode="bilinear", align_corners=False).squeeze(1)
 
 
-def _mask_loss(logits: Tensor, mask: Tensor, params: SegmentParams, size: int) -> Tensor:
-    full = _hand_logits(logits, size)
-    loss = losses.mask_cross_entropy(full, mask)
-    return loss + params.iou_weight * losses.soft_iou(full, mask) if params.iou_weight else loss
+def _mask_outputs(params: SegmentParams) -> tuple[int, int]:
+    """Map 0: hand against background. Map 1, where sides are learnt: right against left, given a hand.
+
+    Together a softmax over three classes, factored: so the first is the report's net, whatever the second learns.
+    """
+    return (2 if params.side_weight else 1), 0
 
 
-def _predict_masks(logits: Tensor, size: int) -> Predictions:
-    """Give `masks` (B, S, S) bool: hand where that is the likelier."""
-    return {"masks": (_hand_logits(logits, size) > 0).cpu().numpy()}
+def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -> Tensor:
+    hand = _full_size(output.maps[:, 0], size)
+    loss = losses.mask_cross_entropy(hand, target.hand)
+    if params.iou_weight:
+        loss = loss + params.iou_weight * losses.soft_iou(hand, target.hand)
+    if params.side_weight:
+        right = _full_size(output.maps[:, 1], size)
+        loss = loss + params.side_weight * losses.binary_cross_entropy(right, target.right, target.hand)
+    return loss
+
+
+def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
+    """Give `masks` (B, S, S) bool, hand where that is the likelier, and `sides` uint8: 1 left, 2 right, else 0."""
+    hand = _full_size(output.maps[:, 0], size) > 0
+    if not params.side_weight:
+        return {"masks": hand.cpu().numpy()}
+    sides = torch.where(_full_size(output.maps[:, 1], size) > 0, RIGHT, LEFT) * hand
+    return {"masks": hand.cpu().numpy(), "sides": sides.to(torch.uint8).cpu().numpy()}
+
+
+def _mirror_masks(output: Output) -> Output:
+    sign = torch.tensor([1.0, -1.0], device=output.maps.device)[: output.maps.shape[1], None, None]
+    return Output(output.maps.flip(-1) * sign, output.numbers)
 
 
 def _score_masks(predictions: Predictions, truth: SegmentSet) -> Mapping[str, float]:
-    return metrics.mask_scores(predictions["masks"], truth.masks[:] > 0)
+    scores = metrics.mask_scores(predictions["masks"], truth.masks[:] > 0)
+    if "sides" in predictions:
+        for name, side in (("left", LEFT), ("right", RIGHT)):
+            intersection, union = metrics.overlap(predictions["sides"] == side, truth.masks[:] == side)
+            scores[f"iou_{name}"] = float(metrics.iou(intersection, union)[union > 0].mean())
+    return scores
+
+
+def _mask_fault(scores: Mapping[str, float]) -> str | None:
+    """An empty mask and one that covers everything both score below 0.1: hands cover 4 % of a picture."""
+    if scores["iou_pooled"] >= 0.1:
+        return None
+    return (
+        f"the masks say nothing, got 'pooled IoU {scores['iou_pooled']:.3f}'; "
+        "lower segment.learning_rate or raise segment.iou_weight"
+    )
 
 
 def _show_mask(predictions: Predictions, truth: SegmentSet, row: int) -> Picture:
     return draw.enlarge(draw.mask(truth.images[row], predictions["masks"][row], truth.masks[row] > 0), 2)
 
 
-def _heatmap_loss(logits: Tensor, target: Keypoints, params: PoseParams, size: int) -> Tensor:
-    stride = size / logits.shape[-1]
-    centres = heatmaps.to_map(target.points, stride)
-    along_x, along_y = (
-        heatmaps.encode(centres[..., axis], logits.shape[-1], params.sigma_px / stride) for axis in (0, 1)
-    )
-    return losses.heatmap_cross_entropy(logits, along_x, along_y, target.visible)
+def _pose_outputs(params: PoseParams) -> tuple[int, int]:
+    """A heatmap per keypoint; a number for each one's visibility, and the last for right against left."""
+    return NUM_KEYPOINTS, NUM_KEYPOINTS + 1
 
 
-def _predict_keypoints(logits: Tensor, size: int) -> Predictions:
-    """Give `keypoints` (B, 21, 2) in pixels of the network input, and `peaks` (B, 21), 0..1."""
-    points, peaks = heatmaps.decode(logits.float())
-    in_crop = heatmaps.from_map(points, size / logits.shape[-1])
-    return {"keypoints": in_crop.cpu().numpy(), "peaks": peaks.cpu().numpy()}
+def _pose_loss(output: Output, target: Keypoints, params: PoseParams, size: int) -> Tensor:
+    loss = objectives.map_loss(output.maps, target, params, size)
+    if params.visible_weight:
+        seen = target.visible.float()
+        loss = loss + params.visible_weight * losses.binary_cross_entropy(
+            output.numbers[:, :-1], seen, torch.ones_like(seen)
+        )
+    if params.side_weight:
+        right = losses.binary_cross_entropy(output.numbers[:, -1], target.right, torch.ones_like(target.right))
+        loss = loss + params.side_weight * right
+    return loss
 
 
-def keypoint_errors_px(predictions: Predictions, truth: PoseSet) -> NDArray[np.float64]:
-    """Give each keypoint's distance in pixels of the source picture, NaN where not visible; (M, 21)."""
-    crop_errors = metrics.distances(predictions["keypoints"], truth.keypoints[:], truth.visible[:])
-    side_px = truth.boxes[:, 2] - truth.boxes[:, 0]
-    return crop_errors * (side_px / truth.size)[:, None]
+def _predict_keypoints(output: Output, params: PoseParams, size: int) -> Predictions:
+    """Give what the net says of B crops.
+
+    `keypoints` (B, 21, 2) pixels of the network input; `visible` (B, 21) and `right` (B,), probabilities; of the maps,
+    `peaks` and `entropy` (B, 21) and `response` (B, 4), the box around all that reaches half its map's peak.
+    """
+    maps = objectives.read(output.maps.float(), params)
+    points, peaks = heatmaps.decode(maps)
+    stride = size / maps.shape[-1]
+    said = {
+        "keypoints": heatmaps.from_map(points, stride),
+        "visible": output.numbers[:, :-1].float().sigmoid(),
+        "right": output.numbers[:, -1].float().sigmoid(),
+        "peaks": peaks,
+        "entropy": heatmaps.entropy(maps),
+        "response": heatmaps.response_box(maps) * stride,
+    }
+    return {name: value.cpu().numpy() for name, value in said.items()}
+
+
+def _mirror_pose(output: Output) -> Output:
+    """A mirrored left hand is a right hand with the same 21 keypoints, so no map changes its place."""
+    return Output(output.maps.flip(-1), torch.cat([output.numbers[:, :-1], -output.numbers[:, -1:]], dim=1))
+
+
+def _calibrate(net: nn.Module, predictions: Predictions, truth: PoseSet) -> None:
+    """Make the probabilities of `visible` and `right` those of the validation split; both stay in their order."""
+    layer = net.get_submodule("numbers")
+    assert isinstance(layer, nn.Linear)
+    scale = calibration.platt(predictions["visible"].ravel(), truth.visible[:].ravel())
+    calibration.rescale(layer, slice(0, NUM_KEYPOINTS), *scale)
+    scale = calibration.platt(predictions["right"], truth.sides[:] == RIGHT)
+    calibration.rescale(layer, slice(NUM_KEYPOINTS, NUM_KEYPOINTS + 1), *scale)
+
+
+def to_source_px(points_crop: NDArray[np.floating], boxes: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """Map (M, 21, 2) pixels of (size, size) crops of boxes (M, 4) to the source pictures, as `Box.to_image` does."""
+    corner, side = boxes[:, None, :2].astype(np.float64), (boxes[:, 2] - boxes[:, 0])[:, None, None].astype(np.float64)
+    return np.asarray((points_crop + 0.5) * (side / size) + corner - 0.5)
 
 
 def _score_keypoints(predictions: Predictions, truth: PoseSet) -> Mapping[str, float]:
-    return metrics.keypoint_scores(keypoint_errors_px(predictions, truth), truth.pck_px[:])
+    """Give mmpose's figures on these crops, and what tells a net that works from one that says nothing."""
+    said, true = (to_source_px(p, truth.boxes[:], truth.size) for p in (predictions["keypoints"], truth.keypoints[:]))
+    errors = MMPOSE.errors_px(said, true, truth.visible[:])
+    rows = np.arange(len(truth))
+    return {
+        **MMPOSE.figures_of(errors, truth.pck_px[:])(rows),
+        **metrics.collapse_signs(predictions["keypoints"], truth.keypoints[:], truth.visible[:], truth.size),
+        "peak": float(predictions["peaks"].mean()),
+        "entropy": float(predictions["entropy"].mean()),
+        "side_accuracy": float(((predictions["right"] > 0.5) == (truth.sides[:] == RIGHT)).mean()),
+    }
+
+
+def _pose_fault(scores: Mapping[str, float]) -> str | None:
+    """A net that always gave the mean place of each keypoint would explain 0; one that works, over 0.5 early on."""
+    if scores["explained"] >= 0.1:
+        return None
+    return (
+        f"the heatmaps say nothing, got 'explained variance {scores['explained']:.2f}, peak {scores['peak']:.4f}, "
+        f"entropy {scores['entropy']:.2f}, {scores['corner_rate']:.0%} in corners'; "
+        "set pose.loss to cross_entropy, or lower pose.learning_rate"
+    )
 
 
 def _show_keypoints(predictions: Predictions, truth: PoseSet, row: int) -> Picture:
@@ -99,22 +203,30 @@ def _show_keypoints(predictions: Predictions, truth: PoseSet, row: int) -> Pictu
 
 SEGMENT: Final = Task(
     name="segment",
-    outputs=1,
+    params=SegmentParams,
+    outputs=_mask_outputs,
     data=SegmentSet,
     loss=_mask_loss,
     predict=_predict_masks,
+    mirror=_mirror_masks,
+    finish=lambda net, predictions, truth: None,
     score=_score_masks,
     headline="iou_mean",
+    fault=_mask_fault,
     show=_show_mask,
 )
 POSE: Final = Task(
     name="pose",
-    outputs=NUM_KEYPOINTS,
+    params=PoseParams,
+    outputs=_pose_outputs,
     data=PoseSet,
-    loss=_heatmap_loss,
+    loss=_pose_loss,
     predict=_predict_keypoints,
+    mirror=_mirror_pose,
+    finish=_calibrate,
     score=_score_keypoints,
     headline="pck_0.2",
+    fault=_pose_fault,
     show=_show_keypoints,
 )
 TASKS: Final = {task.name: task for task in (SEGMENT, POSE)}

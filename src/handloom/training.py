@@ -93,7 +93,7 @@ class Training:
     def begin(cls, task: Task, params: TrainParams, where: torch.device) -> "Training":
         """Give fresh weights, drawn from the params' seed."""
         torch.manual_seed(params.seed)
-        net = build(task.outputs, params.model.model_dump()).to(where)
+        net = build(*task.outputs(params), params.model.model_dump()).to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
         optimizer = torch.optim.AdamW(net.parameters(), params.learning_rate, weight_decay=params.weight_decay)
         parts = params.parts if where.type == "cpu" else 1  # a GPU is kept busy by one thread
@@ -141,8 +141,8 @@ class Training:
         def loss(net: nn.Module, part: int) -> Tensor:
             draws = Generator().manual_seed((params.seed * 1_000_003 + self.step) * len(rows) + part)
             inputs, target = samples.augmented(rows[part], params.augment, draws)
-            logits = net.train()(inputs.to(where))
-            return task.loss(logits, to_device(target, where), params, samples.size)
+            output = net.train()(inputs.to(where))
+            return task.loss(output, to_device(target, where), params, samples.size)
 
         value = self.parts.backward(loss)
         if params.clip_norm:
@@ -178,6 +178,7 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
             run.metrics({"loss": training.losses[-1], **_end_of_epoch(training, params, len(samples))}, done)
             if done % params.validate_every == 0 or done == steps:
                 scores = _validate(task, training, validation, params, run)
+                _check_that_it_says_something(task, training, params)
                 rate = (done - first) * params.batch_size / (time.perf_counter() - begun)
                 run.metrics({**scores, "images_per_second": rate}, done)
                 run.flush()
@@ -188,7 +189,17 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
             bar.set_postfix_str(_postfix(task, training), refresh=False)
             bar.update()
     resume.save(training.state())
+    task.finish(training.average, predict(training.average, task, validation, params.batch_size, params)[0], validation)
     return training
+
+
+def _check_that_it_says_something(task: Task, training: Training, params: TrainParams) -> None:
+    """The collapse gate: raises TrainingFailed where the last validation shows a net that says nothing."""
+    if not 0 < params.gate_after <= training.step:
+        return
+    scores = {name.removeprefix("val_"): value for name, value in training.validations[-1].items()}
+    if fault := task.fault(scores):
+        raise TrainingFailed(f"train {task.name}: step {training.step}: {fault} (the gate is {task.name}.gate_after)")
 
 
 def _end_of_epoch(training: Training, params: TrainParams, rows: int) -> dict[str, float]:

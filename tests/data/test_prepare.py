@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from handloom import images
 from handloom.data.npy import NpyWriter
@@ -104,6 +105,38 @@ def test_masks_keep_left_and_right(archive: Path, prepared: Path) -> None:
             for side in (1, 2):
                 small, full = (segment.masks[row] == side).mean(), (sides == side).mean()
                 assert small == pytest.approx(full, abs=0.01)
+
+
+def test_the_stored_mask_of_a_crop_is_its_own_hands(archive: Path, prepared: Path) -> None:
+    pose = PoseSet.load(prepared / "pose", "test")
+    crops, target = pose.batch(np.arange(len(pose)))
+    assert target.mask.shape == (len(pose), *crops.shape[2:])
+    with RhdArchive(archive) as raw:
+        for row in range(len(pose)):
+            sides = hand_mask(raw.mask("evaluation", int(pose.ids[row])))
+            own = np.where(sides == pose.sides[row], np.uint8(255), np.uint8(0))
+            direct = images.crop(own, pose.box(row), pose.size) >= 128
+            assert (target.mask[row].numpy() != direct).mean() < 0.005
+            pixels = [(sides == side).sum() for side in (1, 2)]
+            assert pose.dominant[row] == (pixels[pose.sides[row] - 1] == max(pixels))
+
+
+def test_a_mirrored_left_hand_is_a_right_one(prepared: Path, params: Params) -> None:
+    still = {"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "color": 0.0}
+    mirror = params.pose.augment.model_copy(update={**still, "flip": 1.0})
+    pose, segment = PoseSet.load(prepared / "pose", "test"), SegmentSet.load(prepared / "segment", "test")
+    rows, draw = np.arange(6), torch.Generator()
+    (pictures, own), (mirrored, other) = pose.batch(rows), pose.augmented(rows, mirror, draw)
+    assert (mirrored.flip(-1) - pictures).abs().max() < 1
+    assert torch.equal(other.right, 1 - own.right)
+    assert torch.allclose(other.points[..., 0], 127 - own.points[..., 0], atol=1e-3)
+    assert (other.mask.flip(-1) != own.mask).float().mean() < 0.01
+    (_, true), (_, turned) = segment.batch(rows), segment.augmented(rows, mirror, draw)
+    assert torch.equal(turned.hand.flip(-1), true.hand)
+    assert torch.equal(turned.right.flip(-1), true.hand - true.right)
+    # and without a mirror, sides stay
+    _, straight = segment.augmented(rows, mirror.model_copy(update={"flip": 0.0}), draw)
+    assert torch.equal(straight.right, true.right)
 
 
 def test_too_few_samples_for_a_split_are_refused(archive: Path, params: Params, tmp_path: Path) -> None:

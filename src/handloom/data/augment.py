@@ -28,6 +28,12 @@ def draw_affines(params: AugmentParams, count: int, size: int, generator: Genera
     return torch.stack(rows, dim=-2)
 
 
+def mirrored(affines: Tensor) -> Tensor:
+    """Give which maps mirror their picture, so that a left hand shows as a right one; (B, 2, 3) -> (B,) bool."""
+    flipped: Tensor = torch.linalg.det(affines[:, :, :2]) < 0
+    return flipped
+
+
 def warp_images(images: Tensor, affines: Tensor, size: int) -> Tensor:
     """Sample (B, C, H, W) pictures at the centres of (size, size) output pixels; mirrored beyond the border."""
     height, width = images.shape[-2:]

@@ -6,6 +6,8 @@
                                                        pose/{split}_boxes.npy     (M, 4) float32 source px, xyxy
     {set}/facts.json, index.csv                        pose/{split}_pck_px.npy    (M,) float32 source px
                                                        pose/{split}_sides.npy     (M,) uint8 1 left, 2 right
+                                                       pose/{split}_dominant.npy  (M,) bool: the picture's larger mask
+                                                       pose/{split}_masks.npy     (M, C, C / 8) uint8, 8 pixels a byte
                                                        pose/{split}_ids.npy       (M,) int32
 
 S is the net's input; the crop's central S x S pixels are the net's input too, and C - S more are a margin for
@@ -76,6 +78,10 @@ class PoseRow:
     pck_px: float
     side: int
     """1 left, 2 right."""
+    dominant: bool
+    """Whether no hand of the picture has more mask pixels; the right one of two equals, as in hand3d."""
+    mask: Picture
+    """(C, C / 8): the hand in the crop with its margin, eight pixels a byte."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +119,20 @@ def prepare_sample(path: Path, params: PreprocessParams, split: str, archive_spl
             index.append(where(name, reason, pixels, seen))
             continue
         box = masks.tight_box(mask).square(params.crop_scale)
+        whole = box.square(stored / params.image_size)
+        other = int((sides == 3 - side).sum())
         edges = (box.left, box.top, box.right, box.bottom)
         index.append(where(name, "kept", pixels, seen, *edges))
         hands.append(
             PoseRow(
-                image=images.crop(picture, box.square(stored / params.image_size), stored),
+                image=images.crop(picture, whole, stored),
                 keypoints=box.to_crop(keypoints_px, params.image_size),
                 visible=visible,
                 box=edges,
                 pck_px=PCK_BOX_SCALE * float(np.ptp(keypoints_px, axis=0).max()),
                 side=side,
+                dominant=pixels > other or (pixels == other and name == "right"),
+                mask=np.packbits(images.crop(mask * np.uint8(255), whole, stored) >= 128, axis=-1),
             )
         )
     small = images.shrink(picture, params.image_size), images.shrink_sides(sides, params.image_size)
@@ -220,6 +230,10 @@ def _write_split(
         crops, sides = column("pose/images", (crop, crop, 3), np.uint8), column("pose/sides", (), np.uint8)
         keypoints, visible = column("pose/keypoints", (21, 2), np.float32), column("pose/visible", (21,), np.bool_)
         boxes, pck_px = column("pose/boxes", (4,), np.float32), column("pose/pck_px", (), np.float32)
+        dominant, hand_masks = (
+            column("pose/dominant", (), np.bool_),
+            column("pose/masks", (crop, -(-crop // 8)), np.uint8),
+        )
         for sample in samples:
             rows = iter(range(crops.rows, crops.rows + len(sample.hands)))
             sample_id = sample.index[0].sample_id
@@ -234,6 +248,8 @@ def _write_split(
                 boxes.append(hand.box)
                 pck_px.append(hand.pck_px)
                 sides.append(hand.side)
+                dominant.append(hand.dominant)
+                hand_masks.append(hand.mask)
                 pose_ids.append(sample_id)
             index += [_with_row(row, next(rows)) if row.status == "kept" else row for row in sample.index]
             bar.update()

@@ -1,7 +1,7 @@
 """The prepared arrays as torch batches. Arrays are memory maps: opening costs nothing, reading is by row."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -15,15 +15,31 @@ from handloom.errors import DataError
 from handloom.geometry import Box
 from handloom.params import AugmentParams
 
+LEFT, RIGHT = 1, 2
+"""Values of masks and of `sides`."""
 IMAGE_FORMAT = torch.channels_last
 """1.2 to 1.6 times faster than the default on a CPU, and what tensor cores want."""
 
 
+class Mask(NamedTuple):
+    """The mask net's target: two (B, S, S) float, 0 or 1."""
+
+    hand: Tensor
+    right: Tensor
+    """Of hand pixels: whether of a right hand."""
+
+
 class Keypoints(NamedTuple):
-    """The pose net's target: (B, 21, 2) pixels of the network input, and (B, 21) bool."""
+    """The pose net's target."""
 
     points: Tensor
+    """(B, 21, 2) pixels of the network input."""
     visible: Tensor
+    """(B, 21) bool."""
+    right: Tensor
+    """(B,) float: 1 for a right hand, 0 for a left one."""
+    mask: Tensor
+    """(B, S, S) float, 1 where this hand is; all 0 where none was asked for."""
 
 
 def _load(folder: Path, name: str) -> Any:
@@ -69,19 +85,22 @@ class SegmentSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Give pictures (B, 3, S, S) and masks (B, S, S) float, 1 where a hand is."""
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Mask]:
+        """Give pictures (B, 3, S, S) and their masks."""
         masks = torch.from_numpy(self.masks[rows])
-        return _tensor(self.images, rows).contiguous(memory_format=IMAGE_FORMAT), (masks > 0).float()
+        pictures = _tensor(self.images, rows).contiguous(memory_format=IMAGE_FORMAT)
+        return pictures, Mask((masks > 0).float(), (masks == RIGHT).float())
 
-    def augmented(self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator) -> tuple[Tensor, Tensor]:
-        """Give the same after random changes."""
+    def augmented(self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator) -> tuple[Tensor, Mask]:
+        """Give the same after random changes; a mirrored left hand is a right one."""
         affines = augment.draw_affines(params, len(rows), self.size, draw)
-        masks = torch.from_numpy(self.masks[rows] > 0).float().unsqueeze(1)
-        both = torch.cat([_tensor(self.images, rows), masks * 255], dim=1)
-        warped = augment.warp_images(both, affines, self.size)
-        pictures = augment.change_color(warped[:, :3], params.color, draw)
-        return pictures.contiguous(memory_format=IMAGE_FORMAT), (warped[:, 3] >= 127.5).float()
+        masks = torch.from_numpy(self.masks[rows])
+        sides = torch.stack([masks == LEFT, masks == RIGHT], dim=1).float()
+        warped = augment.warp_images(torch.cat([_tensor(self.images, rows), sides * 255], dim=1), affines, self.size)
+        pictures = augment.change_color(warped[:, :3], params.color, draw).contiguous(memory_format=IMAGE_FORMAT)
+        hand = warped[:, 3] + warped[:, 4] >= 127.5
+        right = (warped[:, 4] > warped[:, 3]) != augment.mirrored(affines)[:, None, None]
+        return pictures, Mask(hand.float(), (hand & right).float())
 
 
 @dataclass(frozen=True)
@@ -95,18 +114,29 @@ class PoseSet:
     boxes: NDArray[np.float32]
     pck_px: NDArray[np.float32]
     sides: NDArray[np.uint8]
+    dominant: NDArray[np.bool_]
+    masks: NDArray[np.uint8]
+    """(M, C, C / 8): this hand's mask, eight pixels a byte."""
     ids: NDArray[np.int32]
     size: int
+    crop_scale: float
+    """Side of a crop over the longer side of its mask's box."""
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Self:
         """Open a split; raises DataError where it is not there."""
-        names = ("images", "keypoints", "visible", "boxes", "pck_px", "sides", "ids")
+        names = ("images", "keypoints", "visible", "boxes", "pck_px", "sides", "dominant", "masks", "ids")
         arrays = {name: _load(folder, f"{split}_{name}") for name in names}
-        return cls(**arrays, size=load_facts(folder)["image_size"])
+        facts = load_facts(folder)
+        return cls(**arrays, size=facts["image_size"], crop_scale=facts["crop_scale"])
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def moved(self, images: NDArray[np.uint8], boxes: NDArray[np.float32], keypoints: NDArray[np.float32]) -> Self:
+        """Give the same hands on other crops (M, S, S, 3) of boxes (M, 4), without margin and masks."""
+        nothing = np.zeros((*images.shape[:2], -(-images.shape[2] // 8)), np.uint8)
+        return replace(self, images=images, boxes=boxes, keypoints=keypoints, masks=nothing)
 
     def box(self, row: int) -> Box:
         """Give the box of a row's crop in its source picture."""
@@ -115,18 +145,27 @@ class PoseSet:
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Keypoints]:
         """Give crops (B, 3, S, S) without their margin, and their keypoints."""
         margin = (self.images.shape[1] - self.size) // 2
-        crops = _tensor(self.images, rows)[..., margin : margin + self.size, margin : margin + self.size]
-        return crops.contiguous(memory_format=IMAGE_FORMAT), self._targets(rows)
+        whole = self._with_masks(rows)[..., margin : margin + self.size, margin : margin + self.size]
+        points, visible, right = self._truth(rows)
+        target = Keypoints(points, visible, right, (whole[:, 3] >= 127.5).float())
+        return whole[:, :3].contiguous(memory_format=IMAGE_FORMAT), target
 
     def augmented(self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator) -> tuple[Tensor, Keypoints]:
         """Give the same after random changes; a keypoint that leaves the crop counts as not visible."""
         affines = augment.draw_affines(params, len(rows), self.size, draw)
-        crops = augment.warp_images(_tensor(self.images, rows), affines, self.size)
-        target = self._targets(rows)
-        points = augment.warp_points(target.points, affines, self.size)
+        warped = augment.warp_images(self._with_masks(rows), affines, self.size)
+        points, visible, right = self._truth(rows)
+        points = augment.warp_points(points, affines, self.size)
         inside = ((points > -0.5) & (points < self.size - 0.5)).all(dim=-1)
-        pictures = augment.change_color(crops, params.color, draw).contiguous(memory_format=IMAGE_FORMAT)
-        return pictures, Keypoints(points, target.visible & inside)
+        pictures = augment.change_color(warped[:, :3], params.color, draw).contiguous(memory_format=IMAGE_FORMAT)
+        right = (right != augment.mirrored(affines).float()).float()
+        return pictures, Keypoints(points, visible & inside, right, (warped[:, 3] >= 127.5).float())
 
-    def _targets(self, rows: NDArray[np.int64]) -> Keypoints:
-        return Keypoints(torch.from_numpy(self.keypoints[rows]), torch.from_numpy(self.visible[rows]))
+    def _with_masks(self, rows: NDArray[np.int64]) -> Tensor:
+        """Give stored crops and, as a fourth channel, their hand's mask; (B, 4, C, C) float, 0-255."""
+        bits = np.unpackbits(self.masks[rows], axis=-1, count=self.images.shape[2])
+        return torch.cat([_tensor(self.images, rows), torch.from_numpy(bits * np.uint8(255)).unsqueeze(1)], dim=1)
+
+    def _truth(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        sides = torch.from_numpy(self.sides[rows] == RIGHT).float()
+        return torch.from_numpy(self.keypoints[rows]), torch.from_numpy(self.visible[rows]), sides
