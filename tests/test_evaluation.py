@@ -14,11 +14,12 @@ from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive
 from handloom.evaluation import evaluate_pose, evaluate_segment, find_hands, heatmap_box_iou, recrop
+from handloom.geometry import to_images
 from handloom.inference import HandFinder
 from handloom.models.unet import Output
 from handloom.params import Params
 from handloom.prediction import FlipTest, ScaleTest
-from handloom.tasks import POSE, SEGMENT, Task, to_source_px
+from handloom.tasks import POSE, SEGMENT, Task
 
 FEW = 100
 """Resamples."""
@@ -131,8 +132,8 @@ def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: Segment
     with RhdArchive(archive) as raw:
         again = recrop(hands, found, raw)
     assert np.abs(again.boxes - hands.boxes)[apart].max() <= 2 * 320 / 128
-    there = to_source_px(again.keypoints, again.boxes, again.size)
-    assert np.abs(there - to_source_px(hands.keypoints[:], hands.boxes[:], hands.size)).max() < 1e-3
+    there = to_images(again.keypoints, again.boxes, again.size)
+    assert np.abs(there - to_images(hands.keypoints[:], hands.boxes[:], hands.size)).max() < 1e-3
     own, other = (s.batch(np.flatnonzero(apart)[:1])[0] for s in (hands, again))
     assert (own - other).abs().mean() < 25
 
@@ -154,11 +155,11 @@ def test_a_missed_hand_is_read_from_the_whole_picture(hands: PoseSet, masks: Seg
 
 def test_the_reports_own_figure_cannot_tell_flat_maps_from_good_ones(hands: PoseSet) -> None:
     everywhere = np.tile(np.array([0.0, 0, 128, 128]), (len(hands), 1))
-    flat = heatmap_box_iou(everywhere, hands)
+    flat = heatmap_box_iou(everywhere, hands, 3.0)
     assert 0.3 < flat.mean() < 0.8
     report = said(hands.keypoints[:])
     maps = report.net(torch.zeros(len(hands), 3, 128, 128)).maps
-    good = heatmap_box_iou((heatmaps.response_box(heatmaps.softmax(maps)) * 2).numpy(), hands)
+    good = heatmap_box_iou((heatmaps.response_box(heatmaps.softmax(maps)) * 2).numpy(), hands, 3.0)
     assert good.mean() > flat.mean()
 
 

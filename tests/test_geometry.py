@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handloom.geometry import Box
+from handloom.geometry import Box, to_images
 
 corners = st.floats(-500, 500)
 sides = st.floats(2, 700)
@@ -27,3 +27,11 @@ def test_box_around_points_holds_their_pixels() -> None:
 
 def test_square_keeps_the_centre_and_scales_the_longer_side() -> None:
     assert Box(10, 20, 30, 30).square(1.5) == Box(5, 10, 35, 40)
+
+
+def test_many_crops_map_back_as_each_box_does() -> None:
+    points = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    boxes = [Box(3, 5, 67, 69), Box(-10, 2.5, 22, 34.5)]
+    edges = np.array([[b.left, b.top, b.right, b.bottom] for b in boxes])
+    each = np.stack([box.to_image(of, 128) for box, of in zip(boxes, points, strict=True)])
+    assert np.allclose(to_images(points, edges, 128), each, atol=1e-5)

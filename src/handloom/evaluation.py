@@ -19,12 +19,12 @@ from handloom import images, metrics
 from handloom.checkpoint import Model
 from handloom.data.prepared import LEFT, RIGHT, PoseSet, SegmentSet
 from handloom.data.rhd import SIZE, RhdArchive
-from handloom.geometry import Box
+from handloom.geometry import Box, to_images
 from handloom.masks import MIN_REGION_PIXELS, region_boxes, tight_box
 from handloom.prediction import FlipTest, ScaleTest, device, predict
 from handloom.protocols import PROTOCOLS, Protocol
 from handloom.skeleton import NAMES
-from handloom.tasks import POSE, SEGMENT, Predictions, Task, to_source_px
+from handloom.tasks import POSE, SEGMENT, Predictions, Task
 
 CURVE_PX: Final = np.arange(0, 31.0)
 """Thresholds of the PCK curve, px of the source picture."""
@@ -142,7 +142,7 @@ def evaluate_pose(
 ) -> Report:
     """Score keypoints under both protocols and on both crops, with the gap between the crops."""
     sets = {"true_crop": test, "predicted_crop": recrop(test, found, archive)}
-    true_px = to_source_px(test.keypoints[:], test.boxes[:], test.size)
+    true_px = to_images(test.keypoints[:], test.boxes[:], test.size)
     said = {
         (crop, flip): _predict(model, POSE, samples, batch_size, flip=flip)
         for crop, samples in sets.items()
@@ -154,12 +154,14 @@ def evaluate_pose(
     for protocol in PROTOCOLS:
         for crop, samples in sets.items():
             keypoints = said[crop, protocol.flip_test]["keypoints"]
-            said_px = to_source_px(keypoints, samples.boxes[:], samples.size)
+            said_px = to_images(keypoints, samples.boxes[:], samples.size)
             errors[protocol.name, crop] = protocol.errors_px(said_px, true_px, test.visible[:])
         scores[protocol.name] = _score(protocol, [errors[protocol.name, crop] for crop in CROPS], test, resamples)
     headline = said["true_crop", True]
     reliability = metrics.calibration_table(headline["visible"].ravel(), test.visible[:].ravel())
     scores |= _heads(headline, test, reliability)
+    response = heatmap_box_iou(headline["response"], test, float(model.about["params"]["sigma_px"]))
+    scores["heatmap_box_iou"] = float(response.mean())
     signs = POSE.score(headline, test)
     scores["says_something"] = int(POSE.fault(signs) is None)
     scores |= {name: signs[name] for name in ("explained", "peak", "entropy", "corner_rate")}
@@ -198,30 +200,28 @@ def _score(
 
 
 def _heads(said: Predictions, test: PoseSet, reliability: NDArray[np.float64]) -> dict[str, float]:
-    """Give what the pose net says beside keypoints: the side, the visibility; and the 2019 report's own figure."""
+    """Give how good the pose net is at what it says beside keypoints: the side and the visibility."""
     right = test.sides[:] == RIGHT
     return {
         "side_accuracy": float(((said["right"] > 0.5) == right).mean()),
         "visible_calibration_error": metrics.calibration_error(reliability),
         "visible_brier": float(((said["visible"] - test.visible[:]) ** 2).mean()),
-        "heatmap_box_iou": float(heatmap_box_iou(said["response"], test).mean()),
     }
 
 
-def heatmap_box_iou(response: NDArray[np.floating], test: PoseSet) -> NDArray[np.float64]:
+def heatmap_box_iou(response: NDArray[np.floating], test: PoseSet, sigma_px: float) -> NDArray[np.float64]:
     """Give the 2019 report's figure per hand: IoU of the boxes around all predicted and all true heatmaps, (M,).
+
+    `response` (M, 4) xyxy and `sigma_px` of the targets in pixels of the network input; a box holds half peaks.
 
     It cannot see its own failure. A crop is cut around its hand, so the box around 21 true heatmaps is most of the
     crop; flat maps, or keypoints strewn into the corners, respond everywhere, and their box is all of it.
     """
     centres = np.where(test.visible[:][..., None], test.keypoints[:], np.nan)
-    low, high = np.nanmin(centres, axis=1) - HALF_PEAK_PX, np.nanmax(centres, axis=1) + 1 + HALF_PEAK_PX
+    reach = sigma_px * np.sqrt(2 * np.log(2))  # where a Gaussian has fallen to half its peak
+    low, high = np.nanmin(centres, axis=1) - reach, np.nanmax(centres, axis=1) + 1 + reach
     true = np.concatenate([low, high], axis=1).clip(0, test.size).astype(np.float64)
     return metrics.box_iou(response.astype(np.float64), true)
-
-
-HALF_PEAK_PX: Final = 3.5
-"""A Gaussian of sigma 3 px falls to half its peak 3.5 px from its centre."""
 
 
 def _hands(

@@ -66,3 +66,10 @@ class Box:
     @property
     def _extent(self) -> NDArray[np.float64]:
         return np.array([self.width, self.height])
+
+
+def to_images(points_crop: NDArray[np.floating], boxes: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """Do `Box.to_image` for many: (M, K, 2) pixels of (size, size) crops of boxes (M, 4), xyxy -> source pictures."""
+    edges = boxes[:, None].astype(np.float64)
+    corner, extent = edges[..., :2], edges[..., 2:] - edges[..., :2]
+    return np.asarray((points_crop + 0.5) * (extent / size) + corner - 0.5)

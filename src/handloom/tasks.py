@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from handloom import calibration, draw, heatmaps, losses, metrics, objectives
 from handloom.data.prepared import LEFT, RIGHT, Keypoints, Mask, PoseSet, SegmentSet
+from handloom.geometry import to_images
 from handloom.images import Picture
 from handloom.models.unet import Output
 from handloom.params import PoseParams, SegmentParams, TrainParams
@@ -163,15 +164,9 @@ def _calibrate(net: nn.Module, predictions: Predictions, truth: PoseSet) -> None
     calibration.rescale(layer, slice(NUM_KEYPOINTS, NUM_KEYPOINTS + 1), *scale)
 
 
-def to_source_px(points_crop: NDArray[np.floating], boxes: NDArray[np.floating], size: int) -> NDArray[np.float64]:
-    """Map (M, 21, 2) pixels of (size, size) crops of boxes (M, 4) to the source pictures, as `Box.to_image` does."""
-    corner, side = boxes[:, None, :2].astype(np.float64), (boxes[:, 2] - boxes[:, 0])[:, None, None].astype(np.float64)
-    return np.asarray((points_crop + 0.5) * (side / size) + corner - 0.5)
-
-
 def _score_keypoints(predictions: Predictions, truth: PoseSet) -> Mapping[str, float]:
     """Give mmpose's figures on these crops, and what tells a net that works from one that says nothing."""
-    said, true = (to_source_px(p, truth.boxes[:], truth.size) for p in (predictions["keypoints"], truth.keypoints[:]))
+    said, true = (to_images(p, truth.boxes[:], truth.size) for p in (predictions["keypoints"], truth.keypoints[:]))
     errors = MMPOSE.errors_px(said, true, truth.visible[:])
     rows = np.arange(len(truth))
     return {
