@@ -1,6 +1,5 @@
 """The experiment of experiments/posenet: one small pose net, ten ways to teach it, at equal budget."""
 
-import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,6 +111,8 @@ def _curves_figure(curves: dict[str, Any]) -> bytes:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    from handloom.plots import to_png
+
     figure = Figure(figsize=(13, 7), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     colors = dict(zip(curves, colormaps["tab10"].colors, strict=True))  # type: ignore[attr-defined]
@@ -126,9 +127,7 @@ def _curves_figure(curves: dict[str, Any]) -> bytes:
     panels[5].axhline(0.1, color="black", linewidth=0.8, linestyle=":")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _heatmaps_figure(names: list[str]) -> bytes:
@@ -139,7 +138,7 @@ def _heatmaps_figure(names: list[str]) -> bytes:
 
     from handloom import checkpoint, objectives
     from handloom.data.prepared import PoseSet
-    from handloom.plots import spread
+    from handloom.plots import spread, to_png
 
     hands = PoseSet.load(layout.prepared("pose"), "val")
     seen = np.flatnonzero(hands.visible[:, SHOWN_KEYPOINT])
@@ -161,9 +160,7 @@ def _heatmaps_figure(names: list[str]) -> bytes:
         for line, each in enumerate(maps[:, SHOWN_KEYPOINT]):
             panels[line, column].imshow(each.numpy(), cmap="gray", vmin=0)
             panels[line, column].set_xlabel(f"peak {each.max():.4f}", fontsize=6)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ LABELS = {"iou_mean": "mean mask IoU", "pck_0.2": "PCK@0.2"}
 DPI = 110
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """Give a figure as a PNG whose bytes depend on nothing but the figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
@@ -39,7 +40,7 @@ def training_curves(task: Task, validations: pd.DataFrame) -> bytes:
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def pck_curve(curve: pd.DataFrame, keypoints: pd.DataFrame) -> bytes:
@@ -57,7 +58,7 @@ def pck_curve(curve: pd.DataFrame, keypoints: pd.DataFrame) -> bytes:
     right.set(title="Median error", xlabel="px of the 320 px picture")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def reliability(curve: pd.DataFrame) -> bytes:
@@ -72,7 +73,7 @@ def reliability(curve: pd.DataFrame) -> bytes:
     axes.set(title="Visible keypoints", xlabel="said probability", ylabel="share that was", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def spread(total: int, count: int) -> list[int]:

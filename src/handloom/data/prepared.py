@@ -39,7 +39,7 @@ class Keypoints(NamedTuple):
     right: Tensor
     """(B,) float: 1 for a right hand, 0 for a left one."""
     mask: Tensor
-    """(B, S, S) float, 1 where this hand is; all 0 where none was asked for."""
+    """(B, S, S) float, 1 where this hand is; all 0 on a predicted crop."""
 
 
 def _load(folder: Path, name: str) -> Any:
