@@ -151,7 +151,7 @@ def test_a_typo_anywhere_stops_every_stage(workplace: Path, words: list[str]) ->
 
 
 def test_a_wrong_type(workplace: Path) -> None:
-    edit(workplace, "learning_rate: 0.003", "learning_rate: fast")
+    edit(workplace, "learning_rate: 0.005", "learning_rate: fast")
     code, said = stage(workplace, "train", "segment")
     assert code == 2
     assert said.startswith("error: params.yaml: segment.learning_rate: should be a valid number, got 'fast'; ")
@@ -183,7 +183,7 @@ def test_a_killed_training_goes_on_and_other_params_start_anew(workplace: Path, 
     shutil.copytree(prepared, workplace / "data" / "prepared")
     shutil.copytree(ROOT / "src", workplace / "src", ignore=shutil.ignore_patterns("__pycache__"))
     edit(workplace, "checkpoint_every: 250", "checkpoint_every: 2")
-    edit(workplace, "epochs: 24.0", "epochs: 12.0")
+    edit(workplace, "epochs: 17.0", "epochs: 12.0")
     process = started(workplace, "train", "segment")
     while not list((workplace / ".checkpoints").glob("train-segment-*/last.pt")):
         time.sleep(0.05)
@@ -195,7 +195,7 @@ def test_a_killed_training_goes_on_and_other_params_start_anew(workplace: Path, 
     assert code == 0, said
     assert "train segment: goes on from step" in output
     assert "models/segment.safetensors: iou_mean" in output
-    edit(workplace, "learning_rate: 0.003", "learning_rate: 0.002")
+    edit(workplace, "learning_rate: 0.005", "learning_rate: 0.002")
     process = started(workplace, "train", "segment")
     while len(list((workplace / ".checkpoints").glob("train-segment-*/last.pt"))) < 2:
         time.sleep(0.05)

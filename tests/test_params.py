@@ -43,7 +43,7 @@ def test_a_wrong_value_is_named_in_one_line(tmp_path: Path, old: str, new: str, 
 
 
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "learning_rate: 0.003", "learning_rate: 3e-3").segment.learning_rate == 0.003
+    assert loaded(tmp_path, "learning_rate: 0.005", "learning_rate: 5e-3").segment.learning_rate == 0.005
 
 
 def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:

@@ -111,13 +111,15 @@ class TrainParams(Section):
     batch_size: Count
     parts: Count
     """Equal parts that a batch is cut into on a CPU, each on cores of its own; batch norm sees one part."""
+    optimizer: Literal["muon", "adamw"]
+    """muon moves the inner convolutions by Muon and the rest by AdamW, at one rate."""
     learning_rate: Positive
     warmup_fraction: Fraction
     """Share of the steps over which the learning rate rises from 0."""
     final_learning_rate: Fraction
     """End of the cosine decay as a fraction of `learning_rate`; 1 keeps the rate constant."""
     weight_decay: NotNegative
-    """AdamW's; 0 is plain Adam."""
+    """0 with adamw is plain Adam."""
     clip_norm: NotNegative
     """Largest norm of the gradient; 0 does not clip."""
     ema: Annotated[float, Field(ge=0, lt=1)]

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
-from handloom import draw, images
+from handloom import draw, images, optimizers
 from handloom.checkpoint import Resume
 from handloom.errors import CheckpointError, TrainingFailed
 from handloom.models.build import build
@@ -82,7 +83,7 @@ class Training:
 
     net: nn.Module
     average: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[Optimizer]
     parts: Parts
     step: int = 0
     losses: list[float] = field(default_factory=list)
@@ -95,16 +96,15 @@ class Training:
         torch.manual_seed(params.seed)
         net = build(*task.outputs(params), params.model.model_dump()).to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
-        optimizer = torch.optim.AdamW(net.parameters(), params.learning_rate, weight_decay=params.weight_decay)
         parts = params.parts if where.type == "cpu" else 1  # a GPU is kept busy by one thread
-        return cls(net, deepcopy(net), optimizer, Parts(net, parts))
+        return cls(net, deepcopy(net), optimizers.build(net, params), Parts(net, parts))
 
     def state(self) -> dict[str, Any]:
         """Give what resuming needs. No RNG state: every draw depends on (seed, step)."""
         return {
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "losses": self.losses,
             "validations": self.validations,
@@ -116,7 +116,8 @@ class Training:
         try:
             self.net.load_state_dict(state["net"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.step, self.losses, self.validations = state["step"], state["losses"], state["validations"]
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"resume state: does not fit the net, got '{error}'; delete .checkpoints") from None
@@ -134,8 +135,6 @@ class Training:
     def _step(self, task: Task, samples: Any, params: Any, steps: int) -> None:
         where = next(self.net.parameters()).device
         rate = learning_rate(params, self.step, steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         rows = np.split(batch_rows(self.step, params.batch_size, len(samples), params.seed), len(self.parts.nets))
 
         def loss(net: nn.Module, part: int) -> Tensor:
@@ -147,7 +146,10 @@ class Training:
         value = self.parts.backward(loss)
         if params.clip_norm:
             nn.utils.clip_grad_norm_(self.net.parameters(), params.clip_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         average_into(self.average, self.net, params.ema, self.step)
         self.losses.append(float(value))
         self.step += 1
