@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +53,34 @@ def train(net: str) -> None:
     """Write models/NET.safetensors, its validation figures and its curve."""
     params = getattr(Params.load(layout.PARAMS), net)  # before torch, whose import takes seconds
 
+    from handloom.tasks import TASKS
+
+    headline = TASKS[net].headline
+    with trained(f"train@{net}", net, params, layout.model(net), layout.training_curve(net)) as validations:
+        last = validations.iloc[-1]
+        figures = {"steps": int(last["step"])} | {name: float(last[name]) for name in ("val_loss", f"val_{headline}")}
+        files.write(layout.METRICS / f"train_{net}.json", _json(figures))
+    score = f"{headline} {last[f'val_{headline}']:.3f} on the validation split"
+    _say(f"{layout.model(net)}: {score}", "python -m pipeline.stage evaluate")
+
+
+@contextmanager
+def trained(stage: str, net: str, params: Any, model: Path, curve: Path) -> Iterator[pd.DataFrame]:
+    """Train a net on data/prepared, or go on with it; write its model and its curve, and give the curve.
+
+    The resume state is deleted when the with-block ends well: what it writes belongs to the training.
+    """
     from handloom import checkpoint, tracking, training
     from handloom.data.prepared import load_facts
     from handloom.tasks import TASKS
 
     task = TASKS[net]
-    data = task.data.load(layout.prepared(net), "train"), task.data.load(layout.prepared(net), "val")
-    facts, stage = load_facts(layout.prepared(net)), f"train@{net}"
+    folder = layout.prepared(net)
+    data = task.data.load(folder, "train"), task.data.load(folder, "val")
+    facts = load_facts(folder)
     deps = {str(path): files.dvc_hash(path) for path in layout.deps("train", net)}
     key = checkpoint.key_of(stage, params.model_dump(), deps)
-    resume = checkpoint.Resume(layout.checkpoints(), f"train-{net}", key)
+    resume = checkpoint.Resume(layout.checkpoints(), stage.replace("@", "-"), key)
     tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
     with resume.locked(), tracking.run(stage, key, {net: params.model_dump(), "facts": facts}, tags) as run:
         result = training.train(task, data, params, resume, run)
@@ -71,18 +91,14 @@ def train(net: str) -> None:
             "facts": facts,
             "key": key,
         }
-        checkpoint.save_model(layout.model(net), result.average, about)
+        checkpoint.save_model(model, result.average, about)
         validations = pd.DataFrame(result.validations)
-        last = result.validations[-1]
-        figures = {name: last[name] for name in ("val_loss", f"val_{task.headline}")}
-        files.write(layout.training_curve(net), _csv(validations))
-        files.write(layout.METRICS / f"train_{net}.json", _json({"steps": result.step, **figures}))
-        _keep_curves(task, validations, run)
+        files.write(curve, _csv(validations))
+        _keep_curves(task, validations, (model, curve), run)
         run.metrics({f"best.{task.headline}": float(validations[f"val_{task.headline}"].max())}, result.step)
-        run.tag(f"dvc.out.{layout.model(net)}", files.dvc_hash(layout.model(net)))
+        run.tag(f"dvc.out.{model}", files.dvc_hash(model))
+    yield validations
     resume.finish()
-    score = f"{task.headline} {last[f'val_{task.headline}']:.3f} on the validation split"
-    _say(f"{layout.model(net)}: {score}", "python -m pipeline.stage evaluate")
 
 
 def evaluate() -> None:
@@ -160,12 +176,12 @@ def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> N
     click.echo(f"look at {layout.FIGURES}/*.png; every run: `mlflow ui`, then {RUNS_PAGE}")
 
 
-def _keep_curves(task: Any, validations: pd.DataFrame, run: Any) -> None:
+def _keep_curves(task: Any, validations: pd.DataFrame, written: tuple[Path, ...], run: Any) -> None:
     from handloom import plots
 
     run.picture(plots.training_curves(task, validations), "curves.png")
-    run.file(layout.training_curve(task.name))
-    run.file(layout.model(task.name))
+    for path in written:
+        run.file(path)
 
 
 def _csv(table: pd.DataFrame) -> str:
