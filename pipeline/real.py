@@ -76,7 +76,7 @@ def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
         square = np.zeros((side, side), np.uint8)
         square[: true.shape[0], : true.shape[1]] = np.where(true, 255, 0)
         small = images.shrink(square, finder.size) >= 128
-        predicted = finder.square_mask(picture)
+        predicted = finder.square_labels(picture) > 0
         iou = float(metrics.iou(*metrics.overlap(predicted[None], small[None]))[0])
         canvas = np.zeros((side, side, 3), np.uint8)
         canvas[: picture.shape[0], : picture.shape[1]] = picture

@@ -32,7 +32,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_model_of_the_other_task_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "m", build(2, 1, SIZES), ABOUT)
-    with pytest.raises(CheckpointError, match="expected pose format 2, got 'segment format 2'"):
+    with pytest.raises(CheckpointError, match="expected pose format 3, got 'segment format 3'"):
         load_model(tmp_path / "m", "pose")
 
 

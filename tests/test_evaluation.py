@@ -36,7 +36,7 @@ class Oracle(nn.Module):
     def forward(self, shown: Tensor) -> Output:
         """Give the next rows."""
         if torch.equal(shown.flip(-1), self.last):
-            return self.task.mirror(self.said)
+            return self.task.mirror(self.said, getattr(SECTIONS, self.task.name))
         rows = [(self.row + i) % len(self.maps) for i in range(len(shown))]
         self.row += len(shown)
         self.last, self.said = shown, Output(self.maps[rows], self.numbers[rows])
@@ -48,8 +48,20 @@ SECTIONS = Params.load(Path("presets/default.yaml"))
 
 def masks_said(sides: np.ndarray) -> Model:
     hand, right = (torch.from_numpy(where).float() * 20 - 10 for where in (sides > 0, sides == 2))
+    away = torch.from_numpy(ways_to_centres(sides))
     about = {"params": SECTIONS.segment.model_dump(), "facts": {"image_size": 128, "crop_scale": 1.3}}
-    return Model(Oracle(SEGMENT, torch.stack([hand, right], dim=1), torch.zeros(len(hand), 0)), about)
+    return Model(Oracle(SEGMENT, torch.stack([hand, right, *away.unbind(1)], dim=1), torch.zeros(len(hand), 0)), about)
+
+
+def ways_to_centres(sides: np.ndarray) -> np.ndarray:
+    """Give (N, 2, S, S), from each pixel to the mean of its hand's pixels, x and y in sides of the picture."""
+    places = np.stack(np.meshgrid(*[(np.arange(sides.shape[-1]) + 0.5) / sides.shape[-1]] * 2)).astype(np.float32)
+    away = np.zeros((len(sides), *places.shape), np.float32)
+    for row, picture in enumerate(sides):
+        for side in set(np.unique(picture)) - {0}:
+            own = picture == side
+            away[row][:, own] = places[:, own].mean(axis=1, keepdims=True) - places[:, own]
+    return away
 
 
 def said(points: np.ndarray, visible: np.ndarray | None = None, right: np.ndarray | None = None) -> Model:
@@ -73,7 +85,7 @@ def hands(prepared: Path) -> PoseSet:
 
 
 def evaluated(model: Model, hands: PoseSet, masks: SegmentSet, archive: Path) -> Any:
-    found = find_hands(masks.masks[:] > 0, masks, hands)
+    found = find_hands(masks.masks[:], masks, hands)
     with RhdArchive(archive) as raw:
         return evaluate_pose(model, hands, found, raw, len(hands), FEW)
 
@@ -125,10 +137,12 @@ def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet, mask
 
 
 def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
-    found = find_hands(masks.masks[:] > 0, masks, hands)
+    said = evaluate_segment(masks_said(masks.masks[:]), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    found = find_hands(said.predictions["labels"], masks, hands)
     apart = np.array([len(np.unique(masks.masks[list(masks.ids).index(i)])) == 2 for i in hands.ids])
     assert apart.any()
-    assert found.iou[apart].min() == 1.0  # hands that are alone in their picture; others may touch
+    assert found.iou[apart].min() == 1.0  # hands that are alone in their picture
+    assert found.iou[~apart].mean() > 0.9  # others may touch or lie in pieces
     with RhdArchive(archive) as raw:
         again = recrop(hands, found, raw)
     assert np.abs(again.boxes - hands.boxes)[apart].max() <= 2 * 320 / 128
@@ -139,7 +153,7 @@ def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: Segment
 
 
 def test_a_missed_hand_is_read_from_the_whole_picture(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
-    nothing = np.zeros(masks.masks.shape, bool)
+    nothing = np.zeros(masks.masks.shape, np.uint8)
     found = find_hands(nothing, masks, hands)
     assert (found.iou == 0).all()
     assert found.boxes.tolist() == [[0, 0, 320, 320]] * len(hands)
@@ -166,16 +180,19 @@ def test_the_reports_own_figure_cannot_tell_flat_maps_from_good_ones(hands: Pose
 def test_the_flip_test_is_the_mean_with_the_mirror_image() -> None:
     class Cumulative(nn.Module):
         def forward(self, images: Tensor) -> Output:
-            return Output(images.cumsum(dim=-1), images.sum(dim=(2, 3)) * torch.tensor([1.0, 3.0]))
+            return Output(images.cumsum(dim=-1), images.sum(dim=(2, 3))[:, :1] * torch.tensor([1.0, 3.0]))
 
     row = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 1, 3)
-    mean = FlipTest(Cumulative(), POSE)(row)
+    mean = FlipTest(Cumulative(), POSE, SECTIONS.pose)(row)
     # from the left 1, 11, 111; from the right 111, 110, 100
     assert mean.maps.flatten().tolist() == [56.0, 60.5, 105.5]
     # a visible keypoint stays one; a mirrored right hand is a left one
     assert mean.numbers.tolist() == [[111.0, 0.0]]
-    both = FlipTest(Cumulative(), SEGMENT)(row.expand(1, 2, 1, 3))
-    assert both.maps[0, 1].flatten().tolist() == [-55.0, -49.5, 5.5]
+    both = FlipTest(Cumulative(), SEGMENT, SECTIONS.segment)(row.expand(1, 4, 1, 3))
+    hand, right, x, y = both.maps[0].flatten(1).tolist()
+    assert hand == y == [56.0, 60.5, 105.5]
+    # a mirrored right hand is a left one, and what lies to its right to its left
+    assert right == x == [-55.0, -49.5, 5.5]
 
 
 def test_the_scale_test_is_the_mean_over_sizes_at_the_pictures_own() -> None:

@@ -82,3 +82,16 @@ def test_binary_cross_entropy_counts_what_it_is_told_to() -> None:
     first = losses.binary_cross_entropy(logits, truth, torch.tensor([1.0, 0.0]))
     assert math.isclose(first.item(), math.log(2), rel_tol=1e-6)
     assert losses.binary_cross_entropy(logits, truth, torch.zeros(2)) == 0
+
+
+def test_centres_are_the_means_of_each_hands_pixels() -> None:
+    left, right = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
+    left[0, 2:4, 0:4] = 1
+    right[0, 6:8, 4:8] = 1
+    along = (torch.arange(8) + 0.5) / 8
+    places = torch.stack(torch.meshgrid(along, along, indexing="xy"))
+    true = torch.where(left > 0, torch.tensor([2 / 8, 3 / 8]).view(2, 1, 1), torch.tensor([6 / 8, 7 / 8]).view(2, 1, 1))
+    ways = (true - places).unsqueeze(0)
+    assert losses.centre_distance(ways, left, right) < 1e-3
+    assert torch.isclose(losses.centre_distance(ways + 0.1, left, right), torch.tensor(0.1 * 2**0.5), atol=1e-3)
+    assert losses.centre_distance(ways, left * 0, right * 0) == 0

@@ -1,7 +1,7 @@
 import numpy as np
 
 from handloom.geometry import Box
-from handloom.masks import region_boxes, tight_box
+from handloom.masks import boxes, part, regions, tight_box
 
 
 def art(*rows: str) -> np.ndarray:
@@ -16,20 +16,54 @@ MASK = art(
 )
 
 
+def votes(mask: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Give (2, H, W) votes: column by column, x and y in sides of the picture."""
+    return np.broadcast_to(centres.T[:, None], (2, *mask.shape))
+
+
 def test_two_hands_give_two_boxes_largest_first() -> None:
-    assert region_boxes(MASK, min_pixels=2) == [Box(4, 1, 6, 4), Box(0, 0, 2, 2)]
+    assert boxes(regions(MASK)) == [Box(4, 1, 6, 4), Box(0, 0, 2, 2), Box(0, 3, 1, 4)]
 
 
-def test_a_lone_pixel_is_a_region_only_if_asked_for() -> None:
-    assert region_boxes(MASK, min_pixels=1)[-1] == Box(0, 3, 1, 4)
+def test_stray_pixels_are_no_hand() -> None:
+    mask = np.zeros((128, 128), bool)
+    mask[3:8, 3:8] = True
+    mask[50, 50:73] = True
+    assert boxes(regions(mask)) == [Box(3, 3, 8, 8)]
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
-    assert region_boxes(art("#.", ".#"), min_pixels=1) == [Box(0, 0, 2, 2)]
+    assert boxes(regions(art("#.", ".#"))) == [Box(0, 0, 2, 2)]
 
 
 def test_no_hand_gives_no_box() -> None:
-    assert region_boxes(np.zeros((4, 4), bool), min_pixels=1) == []
+    nothing = np.zeros((64, 64), bool)
+    assert boxes(regions(nothing)) == []
+    assert boxes(part(nothing, np.zeros((2, 64, 64)))) == []
+
+
+def test_hands_that_touch_are_parted_by_their_centres() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 10:50] = True
+    columns = np.arange(64)
+    centres = np.stack([np.where(columns < 34, 0.34, 0.66), np.full(64, 0.47)], axis=1)
+    noise = np.random.default_rng(0).normal(0, 0.02, (2, 64, 64))
+    assert boxes(part(mask, votes(mask, centres) + noise)) == [Box(10, 20, 34, 40), Box(34, 20, 50, 40)]
+
+
+def test_a_hand_in_two_pieces_is_one() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 10:20] = mask[20:40, 26:40] = True
+    same = np.full((64, 2), 0.4)
+    assert len(boxes(regions(mask))) == 2
+    assert boxes(part(mask, votes(mask, same))) == [Box(10, 20, 40, 40)]
+
+
+def test_a_small_fragment_does_not_widen_the_box() -> None:
+    labels = np.zeros((64, 64), np.uint8)
+    labels[20:40, 20:40] = 1
+    labels[2:8, 2:8] = 1
+    assert boxes(labels) == [Box(20, 20, 40, 40)]
 
 
 def test_tight_box_holds_every_pixel() -> None:

@@ -15,7 +15,7 @@ from handloom.errors import CheckpointError, EnvironmentFault, TrainingFailed
 from handloom.params import Params, TrainParams
 from handloom.tasks import POSE, SEGMENT, Task
 from handloom.tracking import Nobody
-from handloom.training import batch_rows, learning_rate, train
+from handloom.training import batch_rows, bfloat16, learning_rate, train
 
 QUICK = {"epochs": 2.0, "batch_size": 8, "validate_every": 3, "checkpoint_every": 2, "clip_norm": 1.0}
 TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
@@ -44,6 +44,16 @@ def test_the_rate_rises_then_falls_to_its_share(params: Params) -> None:
     assert rates[-1] == pytest.approx(0.25, abs=1e-3)
     constant = hot.model_copy(update={"warmup_fraction": 0.0, "final_learning_rate": 1.0})
     assert {learning_rate(constant, step, 100) for step in range(100)} == {1.0}
+
+
+def test_products_are_bfloat16_only_where_that_is_asked_for_and_in_hardware(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, auto = torch.device("cpu"), params.segment.model_copy(update={"precision": "auto"})
+    for has, said in ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True}, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert bfloat16(auto, cpu) is said
+        assert not bfloat16(auto.model_copy(update={"precision": "float32"}), cpu)
 
 
 def test_every_epoch_sees_every_row_once() -> None:

@@ -27,7 +27,7 @@ from handloom import files
 from handloom.errors import CheckpointError, EnvironmentFault
 from handloom.models.build import build
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

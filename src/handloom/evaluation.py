@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from handloom import images, metrics
+from handloom import images, masks, metrics
 from handloom.checkpoint import Model
 from handloom.data.prepared import LEFT, RIGHT, PoseSet, SegmentSet
 from handloom.data.rhd import SIZE, RhdArchive
 from handloom.geometry import Box, to_images
-from handloom.masks import MIN_REGION_PIXELS, region_boxes, tight_box
 from handloom.prediction import FlipTest, ScaleTest, device, predict
 from handloom.protocols import PROTOCOLS, Protocol
 from handloom.skeleton import NAMES
@@ -49,9 +48,10 @@ def _predict(
     model: Model, task: Task, samples: Any, batch_size: int, *, flip: bool, scales: Sequence[float] = ()
 ) -> Predictions:
     net: nn.Module = model.net.to(device())
-    net = FlipTest(net, task) if flip else net
+    params = task.params.model_validate(model.about["params"])
+    net = FlipTest(net, task, params) if flip else net
     net = ScaleTest(net, scales) if scales else net
-    return predict(net, task, samples, batch_size, task.params.model_validate(model.about["params"]))[0]
+    return predict(net, task, samples, batch_size, params)[0]
 
 
 def evaluate_segment(
@@ -95,8 +95,8 @@ class FoundHands:
     """(M,) with the box of the hand's true mask; 0 for a hand that was missed."""
 
 
-def find_hands(masks: NDArray[np.bool_], truth: SegmentSet, hands: PoseSet) -> FoundHands:
-    """Give the found box of every hand of `hands` in predicted masks (N, S, S) of the same pictures."""
+def find_hands(labels: NDArray[np.uint8], truth: SegmentSet, hands: PoseSet) -> FoundHands:
+    """Give the found box of every hand of `hands` in predicted labels (N, S, S) of the same pictures."""
     rows = {int(sample): row for row, sample in enumerate(truth.ids)}
     scale = SIZE / truth.size
     boxes, ious = np.tile(_edges(WHOLE), (len(hands), 1)), np.zeros(len(hands))
@@ -104,11 +104,11 @@ def find_hands(masks: NDArray[np.bool_], truth: SegmentSet, hands: PoseSet) -> F
         row = rows[int(sample)]
         own = truth.masks[row] == side
         # a mask of a few pixels may vanish at the net's size: then its crop tells where it was
-        true = _edges(tight_box(own)) * scale if own.any() else _unscaled(hands, hand)
-        regions = np.array([_edges(box) for box in region_boxes(masks[row], MIN_REGION_PIXELS)]).reshape(-1, 4) * scale
-        overlaps = metrics.box_iou(regions, true)
+        true = _edges(masks.tight_box(own)) * scale if own.any() else _unscaled(hands, hand)
+        found = np.array([_edges(box) for box in masks.boxes(labels[row])]).reshape(-1, 4) * scale
+        overlaps = metrics.box_iou(found, true)
         if overlaps.any():
-            boxes[hand], ious[hand] = regions[overlaps.argmax()], overlaps.max()
+            boxes[hand], ious[hand] = found[overlaps.argmax()], overlaps.max()
     return FoundHands(boxes, ious)
 
 

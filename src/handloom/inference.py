@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handloom import images
+from handloom import images, masks
 from handloom.checkpoint import Model, load_model
 from handloom.geometry import Box, Points
 from handloom.images import Picture
-from handloom.masks import MIN_REGION_PIXELS, region_boxes
 from handloom.tasks import POSE, SEGMENT
 
 
@@ -39,9 +38,9 @@ class HandFinder:
 
     def __init__(self, segment: Model, pose: Model) -> None:
         self.segment, self.pose = segment, pose
-        facts = pose.about["facts"]
         self._params = tuple(t.params.model_validate(m.about["params"]) for t, m in ((SEGMENT, segment), (POSE, pose)))
-        self.size, self.crop_scale = int(facts["image_size"]), float(facts["crop_scale"])
+        self.size = int(segment.about["facts"]["image_size"])
+        self.crop_size, self.crop_scale = (pose.about["facts"][name] for name in ("image_size", "crop_scale"))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -50,32 +49,29 @@ class HandFinder:
 
     def __call__(self, picture: Picture) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
-        mask = self.square_mask(picture)
+        labels = self.square_labels(picture)
         step = max(picture.shape[:2]) / self.size
-        boxes = [
-            Box(b.left * step, b.top * step, b.right * step, b.bottom * step)
-            for b in region_boxes(mask, MIN_REGION_PIXELS)
-        ]
+        boxes = [Box(b.left * step, b.top * step, b.right * step, b.bottom * step) for b in masks.boxes(labels)]
         return [self.read_hand(picture, box) for box in boxes]
 
     @torch.inference_mode()
-    def square_mask(self, picture: Picture) -> NDArray[np.bool_]:
-        """Give the hand mask (size, size) of the picture padded right and below to a square."""
+    def square_labels(self, picture: Picture) -> masks.Labels:
+        """Give each hand's pixels (size, size) in the picture padded right and below to a square."""
         height, width = picture.shape[:2]
         side = max(height, width)
         square = np.zeros((side, side, 3), np.uint8)
         square[:height, :width] = picture
         output = self.segment.net(_batch(images.shrink(square, self.size), self.segment))
-        mask: NDArray[np.bool_] = SEGMENT.predict(output, self._params[0], self.size)["masks"][0]
-        return mask
+        labels: masks.Labels = SEGMENT.predict(output, self._params[0], self.size)["labels"][0]
+        return labels
 
     @torch.inference_mode()
     def read_hand(self, picture: Picture, box: Box) -> Hand:
         """Give the keypoints of the hand in a box around its mask."""
         around = box.square(self.crop_scale)
-        output = self.pose.net(_batch(images.crop(picture, around, self.size), self.pose))
-        said = POSE.predict(output, self._params[1], self.size)
-        keypoints_px = around.to_image(said["keypoints"][0], self.size)
+        output = self.pose.net(_batch(images.crop(picture, around, self.crop_size), self.pose))
+        said = POSE.predict(output, self._params[1], self.crop_size)
+        keypoints_px = around.to_image(said["keypoints"][0], self.crop_size)
         return Hand(box, keypoints_px, said["visible"][0], float(said["right"][0]))
 
 

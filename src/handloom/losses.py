@@ -21,6 +21,24 @@ def soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
     return 1 - ((intersection + 1) / (union + 1)).mean()
 
 
+def centre_distance(offsets: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Give the mean distance between where hand pixels say their hand's centre lies and where it does.
+
+    (B, 2, H, W) offsets (x, y) from each pixel to its hand's centre, in sides of the picture; two (B, H, W), the share
+    of each pixel that the left and the right hand cover. A centre is the mean of its hand's pixels.
+    """
+    height, width = left.shape[-2:]
+    along = [(torch.arange(n, device=left.device) + 0.5) / n for n in (width, height)]
+    places = torch.stack(torch.meshgrid(*along, indexing="xy"))
+    distance = left.new_zeros(())
+    for own in (left, right):
+        pixels = own.sum(dim=(1, 2)).clamp(min=1)
+        centre = (places * own.unsqueeze(1)).sum(dim=(2, 3)) / pixels.unsqueeze(1)
+        away = (places + offsets - centre[..., None, None]).square().sum(dim=1).add(1e-8).sqrt()
+        distance = distance + (away * own).sum()
+    return distance / (left + right).sum().clamp(min=1)
+
+
 def heatmap_cross_entropy(logits: Tensor, along_x: Tensor, along_y: Tensor, visible: Tensor) -> Tensor:
     """Give the mean cross-entropy between each visible keypoint's map and its separable target distribution.
 

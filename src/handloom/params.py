@@ -59,7 +59,9 @@ class PreprocessParams(Section):
     """How an archive becomes training arrays."""
 
     image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
-    """Side of both nets' square input, pixels."""
+    """Side of the mask net's square input, pixels."""
+    crop_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
+    """Side of the pose net's square input, pixels."""
     crop_scale: Annotated[float, Field(ge=1, le=4)]
     """Side of a hand's crop over the longer side of its mask's box."""
     crop_margin: Annotated[float, Field(ge=0, le=1)]
@@ -111,6 +113,8 @@ class TrainParams(Section):
     batch_size: Count
     parts: Count
     """Equal parts that a batch is cut into on a CPU, each on cores of its own; batch norm sees one part."""
+    precision: Literal["auto", "float32"]
+    """auto: the net's products in bfloat16 where the machine has it in hardware; weights stay float32."""
     optimizer: Literal["muon", "adamw"]
     """muon moves the inner convolutions by Muon and the rest by AdamW, at one rate."""
     learning_rate: Positive
@@ -146,6 +150,9 @@ class SegmentParams(TrainParams):
     """Weight of the soft IoU beside the cross-entropy; 0 is the 2019 report's loss."""
     side_weight: NotNegative
     """Weight of left against right on the hands' pixels; 0 tells hand from background only, as the report did."""
+    centre_weight: NotNegative
+    """Weight of each hand pixel's way to its own hand's centre, which parts hands that touch; 0 takes what touches for
+    one hand."""
 
 
 class PoseParams(TrainParams):
@@ -192,12 +199,12 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _input_survives_every_halving(self) -> Self:
-        for name, net in (("segment", self.segment), ("pose", self.pose)):
+        for name, net, key in (("segment", self.segment, "image_size"), ("pose", self.pose, "crop_size")):
             stride = net.model.stem * 2**net.model.depth
-            if self.preprocess.image_size % stride:
+            if (size := getattr(self.preprocess, key)) % stride:
                 raise ValueError(
-                    f"preprocess.image_size: must divide by {name}.model's stem x 2^depth = {stride}, "
-                    f"got '{self.preprocess.image_size}'; choose another size, stem or depth"
+                    f"preprocess.{key}: must divide by {name}.model's stem x 2^depth = {stride}, "
+                    f"got '{size}'; choose another size, stem or depth"
                 )
         for scale in self.evaluate.mask_scales:
             stride = self.segment.model.stem * 2**self.segment.model.depth

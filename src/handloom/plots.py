@@ -110,7 +110,7 @@ def _way(finder: HandFinder, picture: Picture) -> list[Picture]:
     """Give three square pictures: the mask with its boxes, the first crop, all keypoints."""
     side = max(picture.shape[:2])
     factor = side // finder.size + 1
-    mask = images.shrink(draw.enlarge(finder.square_mask(picture).astype(np.uint8) * 255, factor), side) >= 128
+    mask = images.shrink(draw.enlarge((finder.square_labels(picture) > 0).astype(np.uint8) * 255, factor), side) >= 128
     masked, overlay = draw.mask(picture, mask), picture
     crop: Any = np.zeros_like(picture)
     for number, hand in enumerate(finder(picture)):

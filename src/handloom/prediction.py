@@ -60,11 +60,12 @@ def _resized(maps: Tensor, size: int) -> Tensor:
 class FlipTest(nn.Module):
     """A net whose output is the mean over a picture and its mirror image, turned back; mmpose's flip test."""
 
-    def __init__(self, net: nn.Module, task: Task) -> None:
+    def __init__(self, net: nn.Module, task: Task, params: Any) -> None:
         super().__init__()
-        self.net, self.mirror = net, task.mirror
+        self.net, self.task, self.params = net, task, params
 
     def forward(self, images: Tensor) -> Output:
         """Give an output of the net's own shape."""
-        pairs = zip(self.net(images), self.mirror(self.net(images.flip(-1))), strict=True)
+        mirrored = self.task.mirror(self.net(images.flip(-1)), self.params)
+        pairs = zip(self.net(images), mirrored, strict=True)
         return Output(*((one + other) / 2 for one, other in pairs))

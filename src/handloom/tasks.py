@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from handloom import calibration, draw, heatmaps, losses, metrics, objectives
+from handloom import calibration, draw, heatmaps, losses, masks, metrics, objectives
 from handloom.data.prepared import LEFT, RIGHT, Keypoints, Mask, PoseSet, SegmentSet
 from handloom.geometry import to_images
 from handloom.images import Picture
@@ -36,8 +36,8 @@ class Task:
     """(output, target, params, side of the network input) -> scalar."""
     predict: Callable[[Output, Any, int], Predictions]
     """(output, params, side of the network input) -> arrays."""
-    mirror: Callable[[Output], Output]
-    """What was said of a mirrored picture -> what that says of the picture itself."""
+    mirror: Callable[[Output, Any], Output]
+    """(what was said of a mirrored picture, params) -> what that says of the picture itself."""
     finish: Callable[[nn.Module, Predictions, Any], None]
     """(trained net, its predictions of the validation split, that split): last changes to the net."""
     score: Callable[[Predictions, Any], Mapping[str, float]]
@@ -50,42 +50,73 @@ class Task:
     """(predictions of a whole split, that split, row) -> a picture of prediction against truth."""
 
 
-def _full_size(logits: Tensor, size: int) -> Tensor:
-    """Bring one map of a strided net back to the resolution of its input; (B, H, W) -> (B, S, S)."""
-    return functional.interpolate(logits.unsqueeze(1), (size, size), mode="bilinear", align_corners=False).squeeze(1)
+def _full_size(maps: Tensor, size: int) -> Tensor:
+    """Bring maps of a strided net back to the resolution of its input; (B, C, H, W) -> (B, C, S, S)."""
+    return functional.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
+
+
+_MASK_MAPS: Final = {"hand": (1.0,), "right": (-1.0,), "centre": (-1.0, 1.0)}
+"""What the mask net may say in maps, and the sign that a mirror image gives each of them.
+
+hand: against background. right: against left, given a hand; together a softmax over three classes, factored, so the
+first is the report's net, whatever the second learns. centre: the way (x, y) to the middle of this pixel's hand, in
+sides of the picture.
+"""
+
+
+def _mask_maps(params: SegmentParams) -> dict[str, slice]:
+    """Give where among the net's maps each thing stands that it is taught."""
+    weights = {"hand": 1.0, "right": params.side_weight, "centre": params.centre_weight}
+    maps, start = {}, 0
+    for name, signs in _MASK_MAPS.items():
+        if weights[name]:
+            maps[name] = slice(start, start := start + len(signs))
+    return maps
 
 
 def _mask_outputs(params: SegmentParams) -> tuple[int, int]:
-    """Map 0: hand against background. Map 1, where sides are learnt: right against left, given a hand.
-
-    Together a softmax over three classes, factored: so the first is the report's net, whatever the second learns.
-    """
-    return (2 if params.side_weight else 1), 0
+    return max(maps.stop for maps in _mask_maps(params).values()), 0
 
 
 def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -> Tensor:
-    hand = _full_size(output.maps[:, 0], size)
+    maps = {name: output.maps[:, place] for name, place in _mask_maps(params).items()}
+    hand = _full_size(maps["hand"], size).squeeze(1)
     loss = losses.mask_cross_entropy(hand, target.hand)
     if params.iou_weight:
         loss = loss + params.iou_weight * losses.soft_iou(hand, target.hand)
     if params.side_weight:
-        right = _full_size(output.maps[:, 1], size)
+        right = _full_size(maps["right"], size).squeeze(1)
         loss = loss + params.side_weight * losses.binary_cross_entropy(right, target.right, target.hand)
+    if params.centre_weight:
+        of_hands = torch.stack([target.hand - target.right, target.right], dim=1)
+        left, right = functional.adaptive_avg_pool2d(of_hands, maps["centre"].shape[-1]).unbind(dim=1)
+        loss = loss + params.centre_weight * losses.centre_distance(maps["centre"], left, right)
     return loss
 
 
 def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
-    """Give `masks` (B, S, S) bool, hand where that is the likelier, and `sides` uint8: 1 left, 2 right, else 0."""
-    hand = _full_size(output.maps[:, 0], size) > 0
-    if not params.side_weight:
-        return {"masks": hand.cpu().numpy()}
-    sides = torch.where(_full_size(output.maps[:, 1], size) > 0, RIGHT, LEFT) * hand
-    return {"masks": hand.cpu().numpy(), "sides": sides.to(torch.uint8).cpu().numpy()}
+    """Give `masks` (B, S, S) bool, hand where that is the likelier, and `labels` (B, S, S) uint8, each hand by itself.
+
+    Where sides are taught, `sides` (B, S, S) uint8: 1 left, 2 right, else 0.
+    """
+    maps = {name: _full_size(output.maps[:, place].float(), size) for name, place in _mask_maps(params).items()}
+    hand = maps["hand"].squeeze(1) > 0
+    said = {"masks": hand.cpu().numpy()}
+    if "right" in maps:
+        sides = torch.where(maps["right"].squeeze(1) > 0, RIGHT, LEFT) * hand
+        said["sides"] = sides.to(torch.uint8).cpu().numpy()
+    if "centre" in maps:
+        along = (torch.arange(size, device=hand.device) + 0.5) / size
+        centres = (maps["centre"] + torch.stack(torch.meshgrid(along, along, indexing="xy"))).cpu().numpy()
+        labels = [masks.part(*each) for each in zip(said["masks"], centres, strict=True)]
+    else:
+        labels = [masks.regions(each) for each in said["masks"]]
+    return {**said, "labels": np.stack(labels)}
 
 
-def _mirror_masks(output: Output) -> Output:
-    sign = torch.tensor([1.0, -1.0], device=output.maps.device)[: output.maps.shape[1], None, None]
-    return Output(output.maps.flip(-1) * sign, output.numbers)
+def _mirror_masks(output: Output, params: SegmentParams) -> Output:
+    signs = [sign for name in _mask_maps(params) for sign in _MASK_MAPS[name]]
+    return Output(output.maps.flip(-1) * output.maps.new_tensor(signs)[:, None, None], output.numbers)
 
 
 def _score_masks(predictions: Predictions, truth: SegmentSet) -> Mapping[str, float]:
@@ -149,7 +180,7 @@ def _predict_keypoints(output: Output, params: PoseParams, size: int) -> Predict
     return {name: value.cpu().numpy() for name, value in said.items()}
 
 
-def _mirror_pose(output: Output) -> Output:
+def _mirror_pose(output: Output, params: PoseParams) -> Output:
     """A mirrored left hand is a right hand with the same 21 keypoints, so no map changes its place."""
     return Output(output.maps.flip(-1), torch.cat([output.numbers[:, :-1], -output.numbers[:, -1:]], dim=1))
 

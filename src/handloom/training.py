@@ -28,6 +28,7 @@ from handloom import draw, images, optimizers
 from handloom.checkpoint import Resume
 from handloom.errors import CheckpointError, TrainingFailed
 from handloom.models.build import build
+from handloom.models.unet import Output
 from handloom.parallel import Parts, threads
 from handloom.params import TrainParams
 from handloom.prediction import device, predict, to_device
@@ -66,6 +67,16 @@ def _epoch_order(epoch: int, rows: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
+def bfloat16(params: TrainParams, where: torch.device) -> bool:
+    """Give whether the net's products are made in bfloat16: 1.4 times faster, but 2.5 times slower where emulated."""
+    if params.precision == "float32":
+        return False
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
 @torch.no_grad()
 def average_into(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
     """Move averaged weights towards the current ones; the decay is at most (1 + n) / (10 + n), so early steps count."""
@@ -85,6 +96,7 @@ class Training:
     average: nn.Module
     optimizers: list[Optimizer]
     parts: Parts
+    bfloat16: bool
     step: int = 0
     losses: list[float] = field(default_factory=list)
     """Of every step."""
@@ -97,7 +109,12 @@ class Training:
         net = build(*task.outputs(params), params.model.model_dump()).to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
         parts = params.parts if where.type == "cpu" else 1  # a GPU is kept busy by one thread
-        return cls(net, deepcopy(net), optimizers.build(net, params), Parts(net, parts))
+        shared = optimizers.build(net, params, shares=parts)
+        return cls(net, deepcopy(net), shared, Parts(net, parts), bfloat16(params, where))
+
+    def arithmetic(self) -> dict[str, Any]:
+        """Give what the last bits of weights depend on, beside params and data."""
+        return {"threads per part of a batch": self.parts.threads, "bfloat16": self.bfloat16}
 
     def state(self) -> dict[str, Any]:
         """Give what resuming needs. No RNG state: every draw depends on (seed, step)."""
@@ -108,7 +125,7 @@ class Training:
             "step": self.step,
             "losses": self.losses,
             "validations": self.validations,
-            "threads": self.parts.threads,
+            "arithmetic": self.arithmetic(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -140,16 +157,17 @@ class Training:
         def loss(net: nn.Module, part: int) -> Tensor:
             draws = Generator().manual_seed((params.seed * 1_000_003 + self.step) * len(rows) + part)
             inputs, target = samples.augmented(rows[part], params.augment, draws)
-            output = net.train()(inputs.to(where))
+            with torch.autocast(where.type, torch.bfloat16, enabled=self.bfloat16):
+                output = net.train()(inputs.to(where))
+            output = Output(*(said.float() for said in output))
             return task.loss(output, to_device(target, where), params, samples.size)
 
         value = self.parts.backward(loss)
         if params.clip_norm:
             nn.utils.clip_grad_norm_(self.net.parameters(), params.clip_norm)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate
+        self.parts.each(lambda optimizer: optimizer.step(), self.optimizers)
         average_into(self.average, self.net, params.ema, self.step)
         self.losses.append(float(value))
         self.step += 1
@@ -169,9 +187,9 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
     training = Training.begin(task, params, device())
     if state := resume.load():
         training.restore(state)
-        if state["threads"] != training.parts.threads:
-            threads_then = f"begun with {state['threads']} threads per part of a batch"
-            tqdm.write(f"train {task.name}: {threads_then}; the last bits of weights may differ")
+        if (then := state["arithmetic"]) != training.arithmetic():
+            begun_with = ", ".join(f"{name} {value}" for name, value in then.items())
+            tqdm.write(f"train {task.name}: begun with {begun_with}; weights may differ from its own")
     with _stop_on_signal() as stopped, _progress(task, training.step, steps, resume) as bar:
         begun, first = time.perf_counter(), training.step
         while training.step < steps:

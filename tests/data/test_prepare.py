@@ -60,9 +60,10 @@ def test_keypoints_map_back_to_the_annotation(archive: Path, prepared: Path, par
 def test_the_network_input_is_the_crop_of_the_box(
     archive: Path, params: Params, tmp_path: Path, size: int, margin: float
 ) -> None:
-    changes = {"val_fraction": 0.25, "image_size": size, "crop_margin": margin}
+    changes = {"val_fraction": 0.25, "crop_size": size, "crop_margin": margin}
     prepare(archive, tmp_path / "p", params.preprocess.model_copy(update=changes), workers=1)
     pose = PoseSet.load(tmp_path / "p" / "pose", "test")
+    assert pose.size == size
     inputs, _ = pose.batch(np.arange(len(pose)))
     with RhdArchive(archive) as raw:
         for row in range(len(pose)):

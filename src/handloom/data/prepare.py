@@ -110,7 +110,7 @@ def prepare_sample(path: Path, params: PreprocessParams, split: str, archive_spl
         sides = hand_mask(archive.mask(archive_split, sample_id))
     except DataError as error:
         return Prepared(None, None, [where(hand, f"unreadable: {error}") for hand in SIDES])
-    index, hands, stored = [], [], crop_size(params)
+    index, hands, stored = [], [], stored_size(params)
     for side, name in enumerate(SIDES, start=1):
         keypoints_px, visible, _ = annotation.hand(name)
         mask = sides == side
@@ -119,14 +119,14 @@ def prepare_sample(path: Path, params: PreprocessParams, split: str, archive_spl
             index.append(where(name, reason, pixels, seen))
             continue
         box = masks.tight_box(mask).square(params.crop_scale)
-        whole = box.square(stored / params.image_size)
+        whole = box.square(stored / params.crop_size)
         other = int((sides == 3 - side).sum())
         edges = (box.left, box.top, box.right, box.bottom)
         index.append(where(name, "kept", pixels, seen, *edges))
         hands.append(
             PoseRow(
                 image=images.crop(picture, whole, stored),
-                keypoints=box.to_crop(keypoints_px, params.image_size),
+                keypoints=box.to_crop(keypoints_px, params.crop_size),
                 visible=visible,
                 box=edges,
                 pck_px=PCK_BOX_SCALE * float(np.ptp(keypoints_px, axis=0).max()),
@@ -147,9 +147,9 @@ def _reason_to_leave_out(pixels: int, visible: int, min_pixels: int) -> str | No
     return None if visible else "no visible keypoint"
 
 
-def crop_size(params: PreprocessParams) -> int:
+def stored_size(params: PreprocessParams) -> int:
     """Give the side of a stored pose crop, px: the net's input and the margin, rounded to even."""
-    return 2 * round(params.image_size * (1 + params.crop_margin) / 2)
+    return 2 * round(params.crop_size * (1 + params.crop_margin) / 2)
 
 
 def split_ids(archive: RhdArchive, params: PreprocessParams) -> dict[str, tuple[str, list[int]]]:
@@ -217,7 +217,7 @@ def _write_split(
     folder: Path, split: str, params: PreprocessParams, samples: Iterator[Prepared], bar: "tqdm[Any]"
 ) -> list[HandRow]:
     """Append every sample of a split to its arrays; gives its index rows."""
-    size, crop = params.image_size, crop_size(params)
+    size, crop = params.image_size, stored_size(params)
     index: list[HandRow] = []
     with ExitStack() as stack:
 
@@ -284,11 +284,12 @@ def _write_facts(folder: Path, table: pd.DataFrame, source: str, params: Preproc
     """Write what later stages must know about the data beside each set."""
     kept = table[table["status"] == "kept"]
     readable = table[~table["status"].str.startswith("unreadable")]
-    facts = {"source": source, "image_size": params.image_size, "crop_scale": params.crop_scale}
+    facts = {"source": source, "crop_scale": params.crop_scale}
+    sizes = {"segment": params.image_size, "pose": params.crop_size}
     rows = {
         "segment": readable.drop_duplicates(["split", "sample_id"]).groupby("split").size(),
         "pose": kept.groupby("split").size(),
     }
     for name, counts in rows.items():
-        all_facts = facts | {"rows": {split: int(counts.get(split, 0)) for split in SPLITS}}
+        all_facts = facts | {"image_size": sizes[name], "rows": {split: int(counts.get(split, 0)) for split in SPLITS}}
         (folder / name / "facts.json").write_text(json.dumps(all_facts, indent=2) + "\n")
