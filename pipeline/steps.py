@@ -162,7 +162,10 @@ def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> N
     )
     low, high = mask["iou_mean.low"], mask["iou_mean.high"]
     click.echo(f"  masks      mean IoU {mask['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {mask['iou_median']:.3f}")
-    click.echo(f"  boxes      mean IoU {hand['box_iou_mean']:.3f}  found at 0.5 {hand['found_at_0.5']:.1%}")
+    precision, recall = mask["box_precision_0.5"], mask["box_recall_0.5"]
+    click.echo(
+        f"  boxes      mean IoU {hand['box_iou_mean']:.3f}  at 0.5: precision {precision:.1%} recall {recall:.1%}"
+    )
     for protocol in ("mmpose", "hand3d"):
         for crop in ("true_crop", "predicted_crop"):
             of = hand[protocol][crop]

@@ -1,5 +1,6 @@
 """Nets that say exactly the truth, or exactly what is wrong with it, scored by the real evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from handloom import heatmaps, images, plots
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive
-from handloom.evaluation import evaluate_pose, evaluate_segment, find_hands, heatmap_box_iou, recrop
+from handloom.evaluation import box_scores, evaluate_pose, evaluate_segment, find_hands, heatmap_box_iou, recrop
 from handloom.geometry import to_images
 from handloom.inference import HandFinder
 from handloom.models.unet import Output
@@ -93,6 +94,7 @@ def evaluated(model: Model, hands: PoseSet, masks: SegmentSet, archive: Path) ->
 def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentSet) -> None:
     perfect = evaluate_segment(masks_said(masks.masks[:]), masks, 3, flip=False, scales=[1.0], resamples=FEW)
     names = ("iou_mean", "iou_median", "iou_pooled", "iou_left", "iou_right", "iou_mean.low", "iou_mean.high")
+    names += ("box_precision_0.5", "box_recall_0.5")
     assert perfect.scores == {"num_pictures": 8, **dict.fromkeys(names, 1.0)}
     moved = np.roll(masks.masks[:], 3, axis=2)
     shifted = evaluate_segment(masks_said(moved), masks, 3, flip=False, scales=[1.0], resamples=FEW)
@@ -101,6 +103,19 @@ def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentS
     assert shifted.samples["iou"].tolist() == pytest.approx(by_hand)
     assert shifted.scores["iou_mean"] == pytest.approx(np.mean(by_hand))
     assert shifted.scores["iou_mean.low"] < shifted.scores["iou_mean"] < shifted.scores["iou_mean.high"]
+
+
+def test_boxes_that_are_no_hand_cost_precision_and_missed_hands_recall(masks: SegmentSet) -> None:
+    true = np.zeros((2, 128, 128), np.uint8)
+    true[0, 10:30, 10:30], true[0, 50:70, 50:90], true[1, 20:50, 20:50] = 1, 2, 1
+    three = replace(masks, masks=true)
+    assert box_scores(true, three) == {"box_precision_0.5": 1.0, "box_recall_0.5": 1.0}
+    more = true.copy()
+    more[1, 80:100, 80:100] = 2
+    assert box_scores(more, three) == {"box_precision_0.5": 0.75, "box_recall_0.5": 1.0}
+    one_for_two = (true > 0).astype(np.uint8)
+    assert box_scores(one_for_two, three) == {"box_precision_0.5": 0.5, "box_recall_0.5": pytest.approx(1 / 3)}
+    assert box_scores(true * 0, three) == {"box_precision_0.5": 0.0, "box_recall_0.5": 0.0}
 
 
 def test_confused_sides_cost_left_and_right_and_nothing_else(masks: SegmentSet) -> None:

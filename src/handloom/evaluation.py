@@ -72,8 +72,22 @@ def evaluate_segment(
     ious = samples["iou"].to_numpy()
     pictures = [np.array([row]) for row in range(len(test))]
     spread = metrics.bootstrap(lambda rows: {"iou_mean": float(ious[rows].mean())}, pictures, resamples)
-    scores = {"num_pictures": len(test), **SEGMENT.score(predictions, test), **_intervals(spread)}
+    boxes = box_scores(predictions["labels"], test)
+    scores = {"num_pictures": len(test), **SEGMENT.score(predictions, test), **boxes, **_intervals(spread)}
     return Report(predictions, scores, samples, {})
+
+
+def box_scores(labels: NDArray[np.uint8], truth: SegmentSet) -> dict[str, float]:
+    """Give how many found boxes are a hand's and how many hands have one, both at an IoU of at least 0.5."""
+    found_overlaps, true_overlaps = [], []
+    for said, sides in zip(labels, truth.masks, strict=True):
+        hands = [own for own in (sides == LEFT, sides == RIGHT) if own.sum() >= masks.MIN_SHARE * own.size]
+        true = np.array([_edges(masks.tight_box(own)) for own in hands]).reshape(-1, 4)
+        found = np.array([_edges(box) for box in masks.boxes(said)]).reshape(-1, 4)
+        found_overlaps += [metrics.box_iou(true, box).max(initial=0) for box in found]
+        true_overlaps += [metrics.box_iou(found, box).max(initial=0) for box in true]
+    shares = {"box_precision_0.5": found_overlaps, "box_recall_0.5": true_overlaps}
+    return {name: float(np.mean(np.array(overlaps) >= 0.5)) if overlaps else 0.0 for name, overlaps in shares.items()}
 
 
 def _intervals(spread: dict[str, tuple[float, float]]) -> dict[str, float]:
