@@ -4,6 +4,7 @@ Every training is a recipe: the preset default's section of one net with the set
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,6 +17,7 @@ from handloom.errors import ParamsError
 from handloom.params import Params
 from pipeline import layout
 from pipeline.errors import reported
+from pipeline.preset import merge
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ class Experiment:
         net = own["net"]
         recipes = {}
         for recipe, changes in own["recipes"].items():
-            whole = base | {net: _merged(_merged(base[net], own["shared"]), changes)}
+            whole = deepcopy(base)
+            for layer in (own["shared"], changes):
+                merge(whole[net], layer)
             recipes[recipe] = getattr(Params.parse(whole, f"{path}: {recipe}"), net)
         return cls(name, net, own["recipes"], recipes, own["columns"], own.get("shown_keypoint"))
 
@@ -86,14 +90,6 @@ class Experiment:
 
 def _folder(name: str) -> Path:
     return Path("experiments", name)
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Give `base` with `changes`, section by section."""
-    return {
-        **base,
-        **{name: _merged(base[name], new) if isinstance(new, dict) else new for name, new in changes.items()},
-    }
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

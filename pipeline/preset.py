@@ -26,7 +26,7 @@ def render(name: str) -> str:
     yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
     params = yaml.load(layout.PRESETS / "default.yaml")
     for overlay in _overlays(name):
-        _merge(params, overlay)
+        merge(params, overlay)
     Params.parse(params, str(layout.PRESETS / f"{name}.yaml"))
     buffer = io.StringIO()
     yaml.dump(params, buffer)
@@ -45,10 +45,11 @@ def _overlays(name: str) -> list[dict[str, Any]]:
     return [*_overlays(sections.pop("extends", "default")), sections]
 
 
-def _merge(base: Any, changes: Any) -> None:
+def merge(base: Any, changes: Any) -> None:
+    """Change `base`, section by section; its comments stay."""
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
+            merge(base[key], value)
         else:
             base[key] = value
 

@@ -12,7 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from handloom.data.rhd import SIZE, RhdArchive, hand_mask
+from handloom.data.rhd import HAND_IDS, SIZE, RhdArchive, hand_mask
+from handloom.geometry import Box
+from handloom.masks import tight_box
 from handloom.skeleton import FINGERS, MIDDLE_MCP, NAMES
 
 MIN_PIXELS: Final = 150
@@ -35,8 +37,9 @@ def measure(archive: RhdArchive, split: str) -> Statistics:
     for sample in tqdm(archive.ids(split), desc="statistics", unit="picture"):
         annotation, ids = archive.annotation(split, sample), archive.mask(split, sample)
         sides = hand_mask(ids)
-        seen = [side for value, side in ((1, "left"), (2, "right")) if (sides == value).sum() >= MIN_PIXELS]
-        boxes = [_box(sides == ("left", "right").index(side) + 1) for side in seen]
+        shown = {name: sides == value for value, name in enumerate(HAND_IDS, start=1)}
+        seen = [name for name, mask in shown.items() if mask.sum() >= MIN_PIXELS]
+        boxes = [tight_box(shown[name]) for name in seen]
         pictures.append(
             {
                 "num_hands": len(seen),
@@ -51,13 +54,8 @@ def measure(archive: RhdArchive, split: str) -> Statistics:
     return Statistics(pd.DataFrame(pictures), pd.DataFrame(hands))
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
-    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+def _overlap(a: Box, b: Box) -> bool:
+    return max(a.left, b.left) < min(a.right, b.right) and max(a.top, b.top) < min(a.bottom, b.bottom)
 
 
 def _hand(uv: NDArray[np.float32], visible: NDArray[np.bool_], xyz: NDArray[np.float32]) -> dict[str, float]:
