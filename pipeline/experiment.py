@@ -28,8 +28,8 @@ class Column:
     digits: int = 3
     axis: Mapping[str, Any] | None = None
     """What matplotlib's `Axes.set` takes."""
-    gate: float | None = None
-    """Where the collapse gate stands."""
+    gate: bool = False
+    """Whether the collapse gate stands on it."""
 
 
 COLUMNS: Final = {
@@ -42,7 +42,7 @@ COLUMNS: Final = {
     "val_peak": Column("peak height", digits=4, axis={"yscale": "log"}),
     "val_entropy": Column("spatial entropy"),
     "val_corner_rate": Column("in a corner"),
-    "val_explained": Column("explained variance", axis={"ylim": (-2, 1)}, gate=0.1),
+    "val_skill": Column("skill", axis={"ylim": (-1.5, 1)}, gate=True),
 }
 
 
@@ -165,6 +165,7 @@ def _curves(experiment: Experiment, curves: Mapping[str, Any]) -> bytes:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    from handloom.metrics import MIN_SKILL
     from handloom.plots import to_png
 
     rows = -(-len(experiment.columns) // 3)
@@ -175,8 +176,8 @@ def _curves(experiment: Experiment, curves: Mapping[str, Any]) -> bytes:
         column = COLUMNS[name]
         for (recipe, curve), color in zip(curves.items(), colors, strict=False):
             panel.plot(curve["step"], curve[name], label=recipe, color=color, linewidth=1.6)
-        if column.gate is not None:
-            panel.axhline(column.gate, color="black", linewidth=0.8, linestyle=":")
+        if column.gate:
+            panel.axhline(MIN_SKILL, color="black", linewidth=0.8, linestyle=":")
         panel.set(title=column.title, xlabel="step", **(column.axis or {}))
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)

@@ -175,7 +175,7 @@ def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> N
                 f"EPE {of['epe_mean_px']:5.2f} mean {of['epe_median_px']:5.2f} median px"
             )
     if not hand["says_something"]:
-        click.echo("  the heatmaps say nothing (explained variance below 0.1): these are no results")
+        click.echo(f"  the heatmaps say nothing (skill {hand['skill']:.2f}): these are no results")
     click.echo(f"look at {layout.FIGURES}/*.png; every run: `mlflow ui`, then {RUNS_PAGE}")
 
 

@@ -59,13 +59,13 @@ def test_signs_of_collapse() -> None:
     true = np.array([[[20.0, 20.0]], [[40.0, 60.0]]])
     seen = np.ones((2, 1), bool)
     exact = metrics.collapse_signs(true, true, seen, 64)
-    assert exact == {"explained": 1.0, "corner_rate": 0.0}
+    assert exact == {"skill": 1.0, "corner_rate": 0.0}
     always_the_mean = metrics.collapse_signs(np.full_like(true, [30.0, 40.0]), true, seen, 64)
-    assert always_the_mean["explained"] == 0
+    assert always_the_mean["skill"] == 0
     corners = metrics.collapse_signs(np.array([[[0.0, 0.0]], [[63.0, 1.0]]]), true, seen, 64)
-    assert corners["explained"] < 0
+    assert corners["skill"] < 0
     assert corners["corner_rate"] == 1
-    # an edge is no corner; what is not visible does not count as explained or not
+    # an edge is no corner; what is not visible does not count
     edge = metrics.collapse_signs(np.array([[[0.0, 30.0]], [[40.0, 60.0]]]), true, np.array([[False], [True]]), 64)
     assert edge["corner_rate"] == 0
 

@@ -178,7 +178,7 @@ def evaluate_pose(
     scores["heatmap_box_iou"] = float(response.mean())
     signs = POSE.score(headline, test)
     scores["says_something"] = int(POSE.fault(signs) is None)
-    scores |= {name: signs[name] for name in ("explained", "peak", "entropy", "corner_rate")}
+    scores |= {name: signs[name] for name in ("skill", "peak", "entropy", "corner_rate")}
     shown = errors["mmpose", "true_crop"]
     tables = {
         "keypoints": _per_keypoint(shown, test.pck_px[:]),

@@ -133,7 +133,7 @@ class TrainParams(Section):
     checkpoint_every: Count
     """Steps between resume checkpoints."""
     gate_after: Annotated[int, Field(ge=0)]
-    """Steps after which a validation that says nothing stops the training; 0 never does."""
+    """Steps after which a validation that says nothing stops the training, as the last one does; 0: none does."""
     seed: Seed
 
     @model_validator(mode="after")

@@ -210,12 +210,12 @@ def _score_keypoints(predictions: Predictions, truth: PoseSet) -> Mapping[str, f
 
 
 def _pose_fault(scores: Mapping[str, float]) -> str | None:
-    """A net that always gave the mean place of each keypoint would explain 0; one that works, over 0.5 early on."""
-    if scores["explained"] >= 0.1:
+    if scores["skill"] >= metrics.MIN_SKILL:
         return None
     return (
-        f"the heatmaps say nothing, got 'explained variance {scores['explained']:.2f}, peak {scores['peak']:.4f}, "
-        f"entropy {scores['entropy']:.2f}, {scores['corner_rate']:.0%} in corners'; "
+        "the heatmaps say nothing: keypoints as far off as a constant answer's, "
+        f"got 'skill {scores['skill']:.2f}, peak {scores['peak']:.4f}, entropy {scores['entropy']:.2f}, "
+        f"{scores['corner_rate']:.0%} in corners'; "
         "set pose.loss to cross_entropy, or lower pose.learning_rate"
     )
 

@@ -198,7 +198,7 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
             run.metrics({"loss": training.losses[-1], **_end_of_epoch(training, params, len(samples))}, done)
             if done % params.validate_every == 0 or done == steps:
                 scores = _validate(task, training, validation, params, run)
-                _check_that_it_says_something(task, training, params)
+                _check_that_it_says_something(task, training, params, steps)
                 rate = (done - first) * params.batch_size / (time.perf_counter() - begun)
                 run.metrics({**scores, "images_per_second": rate}, done)
                 run.flush()
@@ -213,9 +213,12 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
     return training
 
 
-def _check_that_it_says_something(task: Task, training: Training, params: TrainParams) -> None:
-    """The collapse gate: raises TrainingFailed where the last validation shows a net that says nothing."""
-    if not 0 < params.gate_after <= training.step:
+def _check_that_it_says_something(task: Task, training: Training, params: TrainParams, steps: int) -> None:
+    """The collapse gate: raises TrainingFailed where the last validation shows a net that says nothing.
+
+    It also stands at the end of a training too short to reach `gate_after`.
+    """
+    if not params.gate_after or training.step < min(params.gate_after, steps):
         return
     scores = {name.removeprefix("val_"): value for name, value in training.validations[-1].items()}
     if fault := task.fault(scores):
