@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from handloom.checkpoint import key_of, load_model, save_model
+from handloom.checkpoint import FORMAT, key_of, load_model, save_model
 from handloom.errors import CheckpointError
 from handloom.models.build import build
 
@@ -32,7 +32,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_model_of_the_other_task_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "m", build(2, 1, SIZES), ABOUT)
-    with pytest.raises(CheckpointError, match="expected pose format 3, got 'segment format 3'"):
+    with pytest.raises(CheckpointError, match=f"expected pose format {FORMAT}, got 'segment format {FORMAT}'"):
         load_model(tmp_path / "m", "pose")
 
 

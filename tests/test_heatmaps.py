@@ -27,21 +27,30 @@ def test_map_coordinates_keep_pixel_centres() -> None:
 def test_decode_undoes_encode_below_a_pixel() -> None:
     points = torch.tensor([[[20.3, 31.8], [5.0, 60.0], [40.49, 12.51]]])
     x, y = (heatmaps.encode(points[..., axis], 64, sigma=1.5) for axis in (0, 1))
-    found, peaks = heatmaps.decode(heatmaps.dense(x, y))
+    found, peaks = heatmaps.decode(heatmaps.dense(x, y), 4)
     assert (found - points).norm(dim=-1).max() < 0.05
     assert torch.allclose(peaks, (x.amax(-1) * y.amax(-1)), atol=1e-4)
+
+
+def test_decode_without_a_window_gives_the_pixel_of_the_maximum() -> None:
+    x, y = (
+        heatmaps.encode(torch.tensor([[20.3]]), 64, sigma=1.5),
+        heatmaps.encode(torch.tensor([[31.8]]), 64, sigma=1.5),
+    )
+    found, _ = heatmaps.decode(heatmaps.dense(x, y), 0)
+    assert found.tolist() == [[[20.0, 32.0]]]
 
 
 def test_decode_keeps_to_the_highest_mode_and_to_the_map() -> None:
     logits = torch.zeros(1, 2, 8, 8)
     logits[0, 0, 0, 0], logits[0, 0, 7, 7] = 30.0, 25.0  # one corner against the other
     logits[0, 1, 7, 0] = 40.0
-    found, _ = heatmaps.decode(heatmaps.softmax(logits))
+    found, _ = heatmaps.decode(heatmaps.softmax(logits), 4)
     assert torch.allclose(found[0], torch.tensor([[0.0, 0.0], [0.0, 7.0]]), atol=1e-3)
 
 
 def test_an_empty_map_is_read_as_its_first_pixel_and_says_nothing() -> None:
-    found, peak = heatmaps.decode(torch.zeros(1, 1, 16, 16))
+    found, peak = heatmaps.decode(torch.zeros(1, 1, 16, 16), 4)
     assert torch.isfinite(found).all()
     assert peak.item() == 0
     assert math.isclose(heatmaps.entropy(torch.zeros(1, 1, 16, 16)).item(), 1, abs_tol=1e-5)

@@ -29,7 +29,7 @@ def test_each_objective_leads_a_map_to_its_keypoint(params: Params, loss: str) -
         optimizer.zero_grad()
         objectives.map_loss(maps, target(20.5, 9.5), chosen, SIZE).backward()
         optimizer.step()
-    points, _ = heatmaps.decode(objectives.read(maps.detach(), chosen))
+    points, _ = heatmaps.decode(objectives.read(maps.detach(), chosen), 4)
     assert (heatmaps.from_map(points, 2) - torch.tensor([20.5, 9.5])).abs().max() < 1.5
 
 

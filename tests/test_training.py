@@ -157,7 +157,11 @@ def test_sigterm_saves_the_state_and_ends_with_143(
 @pytest.mark.parametrize(
     ("task", "changes", "seen"),
     [
-        (POSE, {"gate_after": 2, "loss": "l1", "target_peak": "density"}, "pose: step 3: the heatmaps say nothing: .* got 'skill"),
+        (
+            POSE,
+            {"gate_after": 2, "loss": "l1", "target_peak": "density"},
+            "pose: step 3: the heatmaps say nothing: .* got 'skill",
+        ),
         (SEGMENT, {"gate_after": 2, "learning_rate": 1e-12}, "segment: step 3: the masks say nothing, got 'pooled IoU"),
         # too short to reach the gate: it stands at the end
         (SEGMENT, {"gate_after": 500, "learning_rate": 1e-12}, "segment: step 4: the masks say nothing"),

@@ -27,7 +27,7 @@ from handloom import files
 from handloom.errors import CheckpointError, EnvironmentFault
 from handloom.models.build import build
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)

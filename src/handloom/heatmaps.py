@@ -66,12 +66,12 @@ def response_box(maps: Tensor) -> Tensor:
     return torch.stack([left, top, right, bottom], dim=1).float()
 
 
-def decode(maps: Tensor, radius: int = 4) -> tuple[Tensor, Tensor]:
+def decode(maps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """Give each map's keypoint and peak; (B, K, H, W) >= 0 -> (B, K, 2) map pixels (x, y) and (B, K) peak height.
 
-    Local and sub-pixel: the mean of the map over a window of `radius` about its maximum. The mean over the
-    whole map would be drawn to the map's centre by every other mode. A radius of 4 errs by 0.01 px on a Gaussian of
-    sigma 1.5, one of 2 by 0.14: a window that is cut short draws to its own middle.
+    Local and sub-pixel: the mean of the map over a window of `radius` about its maximum, 0 for the maximum itself. The
+    mean over the whole map would be drawn to the map's centre by every other mode. A radius of 4 errs by 0.01 px on a
+    Gaussian of sigma 1.5, one of 2 by 0.14: a window that is cut short draws to its own middle.
     """
     width = maps.shape[-1]
     peak, index = maps.flatten(2).max(dim=-1)

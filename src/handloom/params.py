@@ -168,6 +168,8 @@ class PoseParams(TrainParams):
     """Share of the hand's mask in every target, but for cross_entropy."""
     coordinate_weight: NotNegative
     """Weight of the distance between the softmax's mean and the keypoint, in units of sigma."""
+    decode_radius: Annotated[int, Field(ge=0, le=16)]
+    """Pixels of a map about its maximum whose mean is the keypoint; 0: the maximum itself."""
     visible_weight: NotNegative
     """Weight of the visibility of each keypoint."""
     side_weight: NotNegative

@@ -33,7 +33,7 @@ def training_curves(task: Task, validations: pd.DataFrame) -> bytes:
     steps = validations["step"]
     left.plot(steps, validations["train_loss"], label="training", color="#8a8f98")
     left.plot(steps, validations["val_loss"], label="validation", color="#1f6feb")
-    left.set(title=f"{task.name}: loss", xlabel="step", ylabel="cross-entropy")
+    left.set(title=f"{task.name}: loss", xlabel="step", ylabel="loss")
     left.legend(frameon=False)
     right.plot(steps, validations[f"val_{task.headline}"], color="#1f6feb")
     right.set(title=f"{task.name}: validation", xlabel="step", ylabel=LABELS[task.headline], ylim=(0, 1))

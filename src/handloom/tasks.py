@@ -167,7 +167,7 @@ def _predict_keypoints(output: Output, params: PoseParams, size: int) -> Predict
     `peaks` and `entropy` (B, 21) and `response` (B, 4), the box around all that reaches half its map's peak.
     """
     maps = objectives.read(output.maps.float(), params)
-    points, peaks = heatmaps.decode(maps)
+    points, peaks = heatmaps.decode(maps, params.decode_radius)
     stride = size / maps.shape[-1]
     said = {
         "keypoints": heatmaps.from_map(points, stride),
