@@ -53,7 +53,7 @@ def _genuine_rhd(finder: Any, archive: Path, out: Path) -> None:
         for annotation, entry in zip(data["annotations"], data["images"], strict=True):
             picture = images.read(Path(folder, "rhd", entry["file_name"]))
             true = np.array(annotation["keypoints"], np.float32)[list(FROM_RHD), :2]
-            on_true = finder.read_hand(picture, Box.around(true)).keypoints_px
+            on_true = finder.read(picture, [Box.around(true).square(finder.crop_scale)])[0].keypoints_px
             found = finder(picture)
             errors = [float(np.linalg.norm(hand.keypoints_px - true, axis=1).mean()) for hand in found]
             error = float(np.linalg.norm(on_true - true, axis=1).mean())
@@ -76,7 +76,7 @@ def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
         square = np.zeros((side, side), np.uint8)
         square[: true.shape[0], : true.shape[1]] = np.where(true, 255, 0)
         small = images.shrink(square, finder.size) >= 128
-        predicted = finder.square_labels(picture) > 0
+        predicted = finder.regions(picture).labels > 0
         iou = float(metrics.iou(*metrics.overlap(predicted[None], small[None]))[0])
         canvas = np.zeros((side, side, 3), np.uint8)
         canvas[: picture.shape[0], : picture.shape[1]] = picture

@@ -231,7 +231,7 @@ def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks:
         picture = raw.color("evaluation", sample)
     truth: Any = hands.box(hand).to_image(hands.keypoints[hand], 128)
     finder = HandFinder(masks_said(masks.masks[row : row + 1]), said(np.zeros((1, 21, 2), np.float32)))
-    box, step = finder(picture)[0].box, 320 / 128
+    box, step = finder(picture, min_score=0)[0].box, 320 / 128
     tight = hands.box(hand).square(1 / 1.3)  # the crop is 1.3 times the longer side of the mask's box
     assert abs(box.side - tight.side) <= 2 * step
     assert abs((box.left + box.right) - (tight.left + tight.right)) / 2 <= step
@@ -241,10 +241,10 @@ def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks:
     finder = HandFinder(
         masks_said(masks.masks[row : row + 1]), said(in_crop[None], hands.visible[hand : hand + 1], right)
     )
-    found = finder.read_hand(picture, hands.box(hand).square(1 / 1.3))
+    (found,) = finder.read(picture, [hands.box(hand)])
     assert np.abs(found.keypoints_px - truth)[hands.visible[hand]].max() < 0.5
-    assert ((found.visible > 0.5) == hands.visible[hand]).all()
-    assert (found.right > 0.5) == right[0]
+    assert (found.visible == hands.visible[hand]).all()
+    assert found.handedness == ("right" if right[0] else "left")
 
 
 def test_a_picture_without_hands_gives_no_hand() -> None:

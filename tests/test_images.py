@@ -49,6 +49,37 @@ def test_read_turns_a_picture_upright(tmp_path: Path) -> None:
     assert images.read(path).shape == (8, 4, 3)
 
 
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        (Image.new("L", (2, 2), 77), (77, 77, 77)),
+        (Image.new("1", (2, 2), 1), (255, 255, 255)),
+        (Image.new("RGBA", (2, 2), (200, 0, 0, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (2, 2), (200, 0, 0, 255)), (200, 0, 0)),
+        (Image.new("LA", (2, 2), (50, 255)), (50, 50, 50)),
+        (Image.fromarray(np.full((2, 2), 0x4D12, np.uint16)), (0x4D, 0x4D, 0x4D)),
+        (Image.new("P", (2, 2), 0), (0, 0, 0)),
+    ],
+    ids=lambda value: getattr(value, "mode", None),
+)
+def test_read_shows_what_a_viewer_shows(image: Image.Image, shown: tuple[int, int, int], tmp_path: Path) -> None:
+    image.save(tmp_path / "a.png")
+    assert images.read(tmp_path / "a.png")[0, 0].tolist() == list(shown)
+
+
+def test_read_takes_cmyk(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    red, green, blue = images.read(tmp_path / "a.jpg")[4, 4].astype(int)
+    assert red > 230
+    assert max(green, blue) < 25
+
+
+def test_a_picture_beyond_the_limit_is_refused_from_its_header(tmp_path: Path) -> None:
+    Image.new("1", (14_000, 12_200)).save(tmp_path / "huge.png")
+    with pytest.raises(DataError, match=r"huge\.png: too large, got '14000x12200'"):
+        images.read(tmp_path / "huge.png")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"

@@ -1,6 +1,7 @@
 """Pictures in and out, and the two ways of resampling them. A picture is (H, W, 3) uint8 RGB."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,35 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) RGB, or (H, W) for a mask."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused from their header: 100 megapixels decode to 300 MB."""
+MAX_PIXELS = 170_000_000
+"""Larger pictures are refused from their header: 170 megapixels decode to 510 MB, and phones make 108."""
 
 
 def read(source: Path) -> Picture:
-    """Give a picture file as (H, W, 3) RGB, turned upright by its EXIF tag; raises DataError."""
+    """Give a picture file as (H, W, 3) RGB, as a viewer shows it: turned upright by its EXIF tag; raises DataError."""
     try:
-        with Image.open(source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{source}: too large, got '{image.width}x{image.height}'; shrink it first")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is our own
+            with Image.open(source, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"{source}: too large, got '{image.width}x{image.height}'; shrink it first")
+                return _rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        raise DataError(f"{source}: too large, got over twice Pillow's limit; shrink it first") from None
     except FileNotFoundError:
         raise DataError(f"{source}: no such picture; check the path") from None
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
         raise DataError(f"{source}: not a readable picture, {error}; replace it") from None
+
+
+def _rgb(image: Image.Image) -> Picture:
+    """Give an image of any mode in eight bits: of sixteen the upper eight; what is transparent shows white."""
+    if image.mode.startswith("I"):  # Pillow's own conversion saturates all above 255
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
 
 
 def encode_png(picture: Picture) -> bytes:

@@ -1,12 +1,14 @@
 """From a picture to hands: the mask net finds regions, each region becomes a crop, the pose net reads it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from handloom import images, masks
@@ -15,19 +17,85 @@ from handloom.geometry import Box, Points
 from handloom.images import Picture
 from handloom.tasks import POSE, SEGMENT
 
+MIN_SCORE: Final = 0.5
+"""Hands with a lower score are not reported."""
+
 
 @dataclass(frozen=True)
-class Hand:
+class Regions:
+    """What the mask net says of one picture, at the size at which the net sees it, padded to a square."""
+
+    logits: NDArray[np.float32]
+    """(S, S) of hand against background."""
+    labels: masks.Labels
+    """(S, S) each hand by itself, largest first."""
+    height: int
+    """Of the picture, px."""
+    width: int
+
+    @property
+    def step(self) -> float:
+        """Pixels of the picture that one of these covers."""
+        return max(self.height, self.width) / len(self.labels)
+
+    def boxes(self) -> list[Box]:
+        """Give one box per hand, px of the picture."""
+        found = masks.boxes(self.labels)
+        return [Box(b.left * self.step, b.top * self.step, b.right * self.step, b.bottom * self.step) for b in found]
+
+    def mask(self, hand: int) -> NDArray[np.bool_]:
+        """Give the pixels (H, W) of the picture that belong to a hand, by its label.
+
+        What is another hand's or none's is as surely not this one's, so touching hands part in the middle.
+        """
+        own = np.where(self.labels == hand, self.logits, -np.abs(self.logits))
+        edges = (0, 0, self.width / self.step, self.height / self.step)
+        size = (self.width, self.height)
+        return np.asarray(Image.fromarray(own).resize(size, Image.Resampling.BILINEAR, box=edges)) > 0
+
+    def surety(self, hand: int) -> float:
+        """Give the mean probability of hand over a hand's pixels, 0.5 to 1."""
+        return float((1 / (1 + np.exp(-self.logits[self.labels == hand]))).mean())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the pose net says of the hand in one crop."""
+
+    keypoints_px: Points
+    """(21, 2), px of the picture, in `skeleton.NAMES` order."""
+    keypoint_confidence: NDArray[np.float32]
+    """(21,) probability that each keypoint is visible, calibrated on validation data."""
+    right: float
+    """Probability that it is a right hand, calibrated likewise. A mirrored picture shows a right hand as a left one."""
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """(21,) whether each keypoint is likelier visible than not."""
+        return self.keypoint_confidence > 0.5
+
+    @property
+    def handedness(self) -> str:
+        """The likelier of `left` and `right`."""
+        return "right" if self.right > 0.5 else "left"
+
+
+@dataclass(frozen=True)
+class Hand(Reading):
     """One found hand."""
 
     box: Box
     """Around its mask, px of the picture."""
-    keypoints_px: Points
-    """(21, 2), px of the picture, in `skeleton.NAMES` order."""
-    visible: NDArray[np.float32]
-    """(21,) probability that each keypoint is visible, calibrated on validation data."""
-    right: float
-    """Probability that it is a right hand."""
+    score: float
+    """How sure the finding is, 0 to 1: the mask's mean probability times the mean keypoint confidence."""
+    regions: Regions = field(repr=False)
+    label: int
+    """Its number in `regions`."""
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) of the picture: its pixels. Made when first asked for."""
+        return self.regions.mask(self.label)
 
 
 class HandFinder:
@@ -47,35 +115,41 @@ class HandFinder:
         """Open `segment.safetensors` and `pose.safetensors` of a folder; raises CheckpointError."""
         return cls(*(load_model(folder / f"{task.name}.safetensors", task.name) for task in (SEGMENT, POSE)))
 
-    def __call__(self, picture: Picture) -> list[Hand]:
+    def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
-        labels = self.square_labels(picture)
-        step = max(picture.shape[:2]) / self.size
-        boxes = [Box(b.left * step, b.top * step, b.right * step, b.bottom * step) for b in masks.boxes(labels)]
-        return [self.read_hand(picture, box) for box in boxes]
+        regions = self.regions(picture)
+        boxes = regions.boxes()
+        readings = self.read(picture, [box.square(self.crop_scale) for box in boxes])
+        hands = []
+        for label, (box, reading) in enumerate(zip(boxes, readings, strict=True), start=1):
+            score = regions.surety(label) * float(reading.keypoint_confidence.mean())
+            if score >= min_score:
+                hands.append(Hand(**vars(reading), box=box, score=score, regions=regions, label=label))
+        return hands
 
     @torch.inference_mode()
-    def square_labels(self, picture: Picture) -> masks.Labels:
-        """Give each hand's pixels (size, size) in the picture padded right and below to a square."""
+    def regions(self, picture: Picture) -> Regions:
+        """Give what the mask net says of the picture padded right and below to a square."""
         height, width = picture.shape[:2]
         side = max(height, width)
         square = np.zeros((side, side, 3), np.uint8)
         square[:height, :width] = picture
-        output = self.segment.net(_batch(images.shrink(square, self.size), self.segment))
-        labels: masks.Labels = SEGMENT.predict(output, self._params[0], self.size)["labels"][0]
-        return labels
+        output = self.segment.net(_batch([images.shrink(square, self.size)], self.segment))
+        said = SEGMENT.predict(output, self._params[0], self.size)
+        return Regions(said["logits"][0].astype(np.float32), said["labels"][0], height, width)
 
     @torch.inference_mode()
-    def read_hand(self, picture: Picture, box: Box) -> Hand:
-        """Give the keypoints of the hand in a box around its mask."""
-        around = box.square(self.crop_scale)
-        output = self.pose.net(_batch(images.crop(picture, around, self.crop_size), self.pose))
-        said = POSE.predict(output, self._params[1], self.crop_size)
-        keypoints_px = around.to_image(said["keypoints"][0], self.crop_size)
-        return Hand(box, keypoints_px, said["visible"][0], float(said["right"][0]))
+    def read(self, picture: Picture, crops: list[Box]) -> list[Reading]:
+        """Give what the pose net says of the hand in each square crop."""
+        if not crops:
+            return []
+        pictures = [images.crop(picture, crop, self.crop_size) for crop in crops]
+        said = POSE.predict(self.pose.net(_batch(pictures, self.pose)), self._params[1], self.crop_size)
+        rows = zip(crops, *(said[name] for name in ("keypoints", "visible", "right")), strict=True)
+        return [Reading(crop.to_image(k, self.crop_size), seen, float(right)) for crop, k, seen, right in rows]
 
 
-def _batch(picture: Picture, model: Model) -> Tensor:
-    """Give a picture as a batch of one where the model is."""
+def _batch(pictures: list[Picture], model: Model) -> Tensor:
+    """Give pictures of one size as (B, 3, S, S) where the model is."""
     where = next(model.net.parameters()).device
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1).unsqueeze(0).float().to(where)
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().to(where)

@@ -109,12 +109,10 @@ def crop_pictures(finder: HandFinder, archive: RhdArchive, sample_ids: Sequence[
 def _way(finder: HandFinder, picture: Picture) -> list[Picture]:
     """Give three square pictures: the mask with its boxes, the first crop, all keypoints."""
     side = max(picture.shape[:2])
-    factor = side // finder.size + 1
-    mask = images.shrink(draw.enlarge((finder.square_labels(picture) > 0).astype(np.uint8) * 255, factor), side) >= 128
-    masked, overlay = draw.mask(picture, mask), picture
+    masked, overlay = picture, picture
     crop: Any = np.zeros_like(picture)
     for number, hand in enumerate(finder(picture)):
-        masked = draw.box(masked, hand.box)
+        masked = draw.box(draw.mask(masked, hand.mask), hand.box)
         overlay = draw.skeleton(overlay, hand.keypoints_px)
         if number == 0:
             crop = images.crop(picture, hand.box.square(finder.crop_scale), side)

@@ -97,11 +97,13 @@ def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -
 def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
     """Give `masks` (B, S, S) bool, hand where that is the likelier, and `labels` (B, S, S) uint8, each hand by itself.
 
+    `logits` (B, S, S) float16 of hand against background; masks are where they are above 0.
     Where sides are taught, `sides` (B, S, S) uint8: 1 left, 2 right, else 0.
     """
     maps = {name: _full_size(output.maps[:, place].float(), size) for name, place in _mask_maps(params).items()}
-    hand = maps["hand"].squeeze(1) > 0
-    said = {"masks": hand.cpu().numpy()}
+    logits = maps["hand"].squeeze(1)
+    hand = logits > 0
+    said = {"masks": hand.cpu().numpy(), "logits": logits.half().cpu().numpy()}
     if "right" in maps:
         sides = torch.where(maps["right"].squeeze(1) > 0, RIGHT, LEFT) * hand
         said["sides"] = sides.to(torch.uint8).cpu().numpy()

@@ -1,0 +1,40 @@
+import numpy as np
+
+from handloom.inference import Reading, Regions
+
+
+def regions(text: str, height: int, width: int) -> Regions:
+    """Digits are hands' pixels, surely; dots are surely none, and `+` is hand that no label claims."""
+    signs = np.array([list(line) for line in text.split()])
+    labels = np.where(np.char.isdigit(signs), signs, "0").astype(np.uint8)
+    return Regions(np.where(signs == ".", -4.0, 4.0).astype(np.float32), labels, height, width)
+
+
+def test_a_mask_of_the_nets_own_size_is_its_label() -> None:
+    said = regions("11.2 11.2 .+.2 ....", 4, 4)
+    assert said.mask(1).astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert said.mask(2).sum() == 3
+
+
+def test_hands_that_touch_part_in_the_middle_of_the_picture() -> None:
+    said = regions("1122 1122 1122 1122", 8, 8)
+    assert said.mask(1).tolist() == [[True] * 4 + [False] * 4] * 8
+    assert not (said.mask(1) & said.mask(2)).any()
+
+
+def test_what_pads_a_picture_to_a_square_is_no_part_of_its_masks() -> None:
+    said = regions("1111 1111 1111 1111", 50, 100)
+    assert said.mask(1).shape == (50, 100)
+    assert said.mask(1).all()
+    (box,) = said.boxes()
+    assert (box.left, box.top, box.right, box.bottom) == (0, 0, 100, 100)
+
+
+def test_the_surety_of_a_hand_is_its_pixels_mean_probability() -> None:
+    assert np.isclose(regions("1. ..", 2, 2).surety(1), 1 / (1 + np.exp(-4.0)))
+
+
+def test_a_reading_says_what_is_likelier() -> None:
+    reading = Reading(np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2)
+    assert reading.visible.tolist() == [False, True]
+    assert reading.handedness == "left"
