@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from handloom import files
 from handloom.errors import ParamsError
 from handloom.params import Params
+from handloom.reporting import reported
 from pipeline import layout
-from pipeline.errors import reported
 from pipeline.preset import merge
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from handloom import draw, files, images, metrics
 from handloom.geometry import Box
 from handloom.images import Picture
+from handloom.reporting import reported
 from handloom.skeleton import FROM_RHD
 from pipeline import layout
-from pipeline.errors import reported
 
 HAND = 255
 """HGR1's label of a hand; 128, other skin (forearm, arm), counts as background here."""

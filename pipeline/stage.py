@@ -5,7 +5,7 @@ Run all stages with `dvc repro`, or one by hand: `python -m pipeline.stage train
 
 import click
 
-from pipeline.errors import reported
+from handloom.reporting import reported
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,8 +2,8 @@
 
 import click
 
+from handloom.reporting import reported
 from pipeline import layout
-from pipeline.errors import reported
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from handloom.geometry import Box, Points
 from handloom.images import Picture
@@ -23,18 +23,26 @@ def enlarge(picture: Picture, factor: int) -> Picture:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def mask(picture: Picture, predicted: NDArray[np.bool_], true: NDArray[np.bool_] | None = None) -> Picture:
+def mask(
+    picture: Picture, predicted: NDArray[np.bool_], true: NDArray[np.bool_] | None = None, *, opacity: float = 0.55
+) -> Picture:
     """Tint a predicted mask orange; with the truth: agreement green, false hand orange, missed hand blue."""
     both = predicted & true if true is not None else np.zeros_like(predicted)
     missed = true & ~predicted if true is not None else np.zeros_like(predicted)
     result = picture.astype(np.float32)
     for where, color in ((both, (40, 220, 90)), (predicted & ~both, PREDICTED), (missed, MISSED)):
-        result[where] = 0.45 * result[where] + 0.55 * np.array(color, np.float32)
+        result[where] = (1 - opacity) * result[where] + opacity * np.array(color, np.float32)
     return result.astype(np.uint8)
 
 
 def skeleton(
-    picture: Picture, points: Points, shown: NDArray[np.bool_] | None = None, *, scale: int = 1, dashed: bool = False
+    picture: Picture,
+    points: Points,
+    shown: NDArray[np.bool_] | None = None,
+    *,
+    scale: int = 1,
+    dashed: bool = False,
+    width: int = 2,
 ) -> Picture:
     """Draw a hand's bones, one color a finger; (21, 2) px of the picture before it is enlarged `scale` times.
 
@@ -47,19 +55,25 @@ def skeleton(
     for number, (a, b) in enumerate(BONES):
         if shown[a] and shown[b]:
             color = (255, 255, 255) if dashed else FINGER_COLORS[number // 4]
-            pen.line([*map(float, places[a]), *map(float, places[b])], fill=color, width=1 if dashed else 2)
+            pen.line([*map(float, places[a]), *map(float, places[b])], fill=color, width=1 if dashed else width)
     for point, (x, y) in enumerate(places):
         if shown[point] and not dashed:
             color = FINGER_COLORS[(point - 1) // 4] if point else (255, 255, 255)
-            pen.ellipse([x - 2.5, y - 2.5, x + 2.5, y + 2.5], fill=color, outline=(0, 0, 0))
+            radius = 1.25 * width
+            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=color, outline=(0, 0, 0))
     return np.asarray(image)
 
 
-def box(picture: Picture, place: Box, color: tuple[int, int, int] = PREDICTED) -> Picture:
-    """Outline a box, 2 px."""
+def box(picture: Picture, place: Box, label: str = "", *, width: int = 2) -> Picture:
+    """Outline a box, and write a label above it, or within where there is no room above."""
     image = Image.fromarray(picture)
-    edges = (place.left, place.top, place.right - 1, place.bottom - 1)
-    ImageDraw.Draw(image).rectangle(edges, outline=color, width=2)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((place.left, place.top, place.right - 1, place.bottom - 1), outline=PREDICTED, width=width)
+    if label:
+        font = ImageFont.load_default(6.0 * width)
+        corner = (place.left, max(0.0, place.top - 8 * width))
+        pen.rectangle(pen.textbbox(corner, label, font), fill=PREDICTED)
+        pen.text(corner, label, (0, 0, 0), font)
     return np.asarray(image)
 
 

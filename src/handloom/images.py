@@ -53,6 +53,13 @@ def encode_png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
+def encode(picture: Picture, suffix: str) -> bytes:
+    """Give the bytes of a picture file of the kind that a suffix names, `.jpg` for one."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, Image.registered_extensions()[suffix.lower()], quality=90)
+    return buffer.getvalue()
+
+
 def shrink(picture: Picture, size: int) -> Picture:
     """Resize to (size, size) by area averaging: each result pixel is the mean of what it covers."""
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))

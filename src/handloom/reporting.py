@@ -1,4 +1,4 @@
-"""From an exception to one line and an exit code, for every command of the pipeline."""
+"""From an exception to one line and an exit code, for every command."""
 
 import logging
 import os

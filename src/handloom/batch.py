@@ -1,0 +1,99 @@
+"""Hands of many pictures and videos, written as they are found."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from handloom import files, images, media, results
+from handloom.errors import DataError
+from handloom.inference import HandFinder
+from handloom.media import Source
+from handloom.results import Row
+from handloom.video import HandTracker
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be written, and where."""
+
+    out: Path
+    min_score: float
+    overlays: bool
+    masks: bool
+    coco: bool
+    smooth: bool
+
+
+@dataclass
+class Done:
+    """What came of it."""
+
+    num_pictures: int = 0
+    """Frames of videos included."""
+    num_hands: int = 0
+    num_failed: int = 0
+    """Inputs that could not be read."""
+
+
+def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
+    """Write a line of OUT/hands.jsonl per picture or frame, and what else is wanted; what cannot be read is named.
+
+    A line is there as soon as its picture is done. Raises EnvironmentFault where a camera or the disk fails.
+    """
+    done, kept = Done(), []
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    with (wanted.out / "hands.jsonl").open("w", buffering=1) as lines, tqdm(sources, unit="file", disable=None) as bar:
+        for source in bar:
+            try:
+                for row in _frames(finder, source, wanted) if source.moves else _picture(finder, source, wanted):
+                    lines.write(json.dumps(row) + "\n")
+                    done.num_pictures += 1
+                    done.num_hands += len(row["hands"])
+                    if wanted.coco and not source.moves:
+                        kept.append(row)
+            except DataError as error:
+                done.num_failed += 1
+                bar.clear()
+                click.echo(f"error: {error}", err=True)
+    if wanted.coco:
+        files.write(wanted.out / "hands.coco.json", json.dumps(results.coco(kept)) + "\n")
+    return done
+
+
+def _picture(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]:
+    """Give the one row of a picture."""
+    picture = media.picture_of(source)
+    hands = finder(picture, wanted.min_score)
+    if wanted.overlays:
+        overlay = images.encode(results.overlay(picture, hands), Path(source.name).suffix)
+        files.write(wanted.out / "overlays" / source.name, overlay)
+    if wanted.masks:
+        files.write(
+            wanted.out / "masks" / _with(".png", source), images.encode_png(results.mask_picture(picture, hands))
+        )
+    yield results.row(source.name, picture, hands)
+
+
+def _frames(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]:
+    """Give a row per frame of a video or a camera; Ctrl-C ends a camera, and what was written stays."""
+    tracker = HandTracker(finder, min_score=wanted.min_score, smooth=wanted.smooth)
+    with ExitStack() as stack:
+        video = stack.enter_context(media.Video(source))
+        target = wanted.out / "overlays" / _with(".mp4", source)
+        write = stack.enter_context(media.written(target, video.rate)) if wanted.overlays else None
+        frames = tqdm(video, source.name[-30:], video.num_frames, unit="frame", leave=False, disable=None)
+        for number, (picture, seconds) in enumerate(frames):
+            hands = tracker(picture, seconds)
+            if write:
+                write(results.overlay(picture, hands))
+            yield results.row(source.name, picture, hands, frame=number, seconds=round(seconds, 4))
+
+
+def _with(suffix: str, source: Source) -> str:
+    """Give a source's name with a suffix; its own one stays, so that a.jpg and a.png keep apart."""
+    return source.name if source.name.lower().endswith(suffix) else source.name + suffix

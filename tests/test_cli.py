@@ -1,0 +1,101 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handloom import media
+from handloom.checkpoint import save_model
+from handloom.models.build import build
+from handloom.params import Params
+from handloom.tasks import POSE, SEGMENT
+
+TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two nets that have learnt nothing."""
+    folder, params = tmp_path_factory.mktemp("models"), Params.load(Path("presets/default.yaml"))
+    for task, section in ((SEGMENT, params.segment), (POSE, params.pose)):
+        chosen = section.model_copy(update={"model": section.model.model_copy(update=TINY)})
+        about = {
+            "task": task.name,
+            "outputs": task.outputs(chosen),
+            "params": chosen.model_dump(),
+            "facts": {"image_size": 64, "crop_scale": 1.3},
+        }
+        save_model(folder / f"{task.name}.safetensors", build(*task.outputs(chosen), TINY), about)
+    return folder
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """Two pictures, a broken one and a video."""
+    folder, rng = tmp_path / "in", np.random.default_rng(0)
+    folder.mkdir()
+    for name in ("a.jpg", "b.png"):
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(folder / name)
+    (folder / "c.png").write_bytes(b"no picture")
+    with media.written(folder / "d.mp4", rate=30) as write:
+        for _ in range(3):
+            write(rng.integers(0, 256, (64, 64, 3), np.uint8))
+    return folder
+
+
+def handloom(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", "from handloom.cli import main; main()", *map(str, words)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def test_predict_does_what_can_be_done_and_names_the_rest(inputs: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = handloom("predict", inputs, "--models", models, "--out", out, "--masks", "--coco", "--min-score", "0")
+    assert done.returncode == 3, done.stderr
+    assert f"error: {inputs / 'c.png'}: not a readable picture" in done.stderr
+    assert "Traceback" not in done.stderr
+    rows = [json.loads(line) for line in (out / "hands.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows] == ["a.jpg", "b.png", "d.mp4", "d.mp4", "d.mp4"]
+    assert [row["frame"] for row in rows[2:]] == [0, 1, 2]
+    assert done.stdout.splitlines()[-1].endswith("in 5 pictures; 1 of 4 inputs failed")
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    overlays = {"overlays/a.jpg", "overlays/b.png", "overlays/d.mp4"}
+    assert written == {"hands.jsonl", "hands.coco.json", "masks/a.jpg.png", "masks/b.png", *overlays}
+    with Image.open(out / "masks" / "b.png") as mask:
+        assert mask.size == (80, 60)
+        assert mask.getextrema()[1] == len(rows[1]["hands"])
+    assert [picture["file_name"] for picture in json.loads((out / "hands.coco.json").read_text())["images"]] == [
+        "a.jpg",
+        "b.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("predict", "nothing-there"), 2, "error: input: no picture or video there, got 'nothing-there'"),
+        (("predict", "{inputs}", "--models", "{inputs}"), 4, "segment.safetensors: not a model"),
+        (("predict", "camera:9", "--models", "{models}"), 5, "error: camera-9: no such camera"),
+        (("predict",), 2, "Missing argument 'INPUTS...'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(
+    words: tuple[str, ...], code: int, said: str, inputs: Path, models: Path, tmp_path: Path
+) -> None:
+    named = [word.format(inputs=inputs, models=models) for word in words]
+    out = ["--out", str(tmp_path / "out")] if len(words) > 1 else []
+    done = handloom(*named, *out)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_instant_for_what_it_imports() -> None:
+    heavy = "import sys, handloom.cli; print(sorted({'torch', 'numpy', 'cv2', 'mlflow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
