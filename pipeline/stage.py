@@ -14,7 +14,7 @@ def stage() -> None:
 
     \b
     download -> preprocess -> train segment -> evaluate
-                           -> train pose ---^
+                           -> train pose ---^  export
     """
 
 
@@ -49,6 +49,14 @@ def evaluate() -> None:
     from pipeline import steps
 
     steps.evaluate()
+
+
+@stage.command()
+def export() -> None:
+    """Write both nets as ONNX, in float32 and in int8, and check that they say what torch says."""
+    from pipeline import steps
+
+    steps.export()
 
 
 def main() -> None:

@@ -142,6 +142,28 @@ def evaluate() -> None:
     _summarize(scores, facts_of=segment.about["facts"])
 
 
+def export() -> None:
+    """Write onnx/NET.onnx and onnx/NET.int8.onnx."""
+    params = Params.load(layout.PARAMS).export
+
+    from handloom import checkpoint, tasks
+    from handloom import export as exporting
+
+    figures = {}
+    for net, task in tasks.TASKS.items():
+        model = checkpoint.load_model(layout.model(net), net)
+        validation = task.data.load(layout.prepared(net), "val")
+        made = exporting.export(model, task, validation, params)
+        files.write(layout.ONNX / f"{net}.onnx", made.onnx)
+        files.write(layout.ONNX / f"{net}.int8.onnx", made.int8)
+        figures[net] = made.figures
+        said = ", ".join(f"{form} {made.figures[f'{form}_{task.headline}']:.3f}" for form in ("torch", "onnx", "int8"))
+        sizes = ", ".join(f"{len(content) / 1e6:.1f} MB" for content in (made.onnx, made.int8))
+        click.echo(f"{layout.ONNX}/{net}.onnx, .int8.onnx: {sizes}; {task.headline} {said} on the validation split")
+    files.write(layout.METRICS / "export.json", _json(figures))
+    _say(f"{layout.ONNX}: two nets in two forms", f"handloom predict --models {layout.ONNX} --int8 PICTURE")
+
+
 def _track_evaluation(scores: dict[str, dict[str, Any]], params: dict[str, Any]) -> None:
     """Give the evaluation a run of its own, with the headline figures and the pictures."""
     from handloom import checkpoint, tracking

@@ -7,9 +7,12 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same bits twice are promised on a
 import pytest
 import torch
 
+from handloom.checkpoint import save_model
 from handloom.data.prepare import prepare
 from handloom.data.synthetic.archive import write_archive
+from handloom.models.build import build
 from handloom.params import Params
+from handloom.tasks import POSE, SEGMENT
 
 torch.set_num_threads(1)  # 309 s became 20 s: two threads wait for each other on nets this small
 
@@ -32,4 +35,26 @@ def prepared(archive: Path, params: Params, tmp_path_factory: pytest.TempPathFac
     """What preprocess makes of it."""
     folder = tmp_path_factory.mktemp("data") / "prepared"
     prepare(archive, folder, params.preprocess.model_copy(update={"val_fraction": 0.25}), workers=2)
+    return folder
+
+
+TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
+
+
+@pytest.fixture(scope="session")
+def models(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small nets that have learnt nothing."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    for task, section in ((SEGMENT, params.segment), (POSE, params.pose)):
+        chosen = section.model_copy(update={"model": section.model.model_copy(update=TINY)})
+        about = {
+            "task": task.name,
+            "outputs": task.outputs(chosen),
+            "params": chosen.model_dump(),
+            "facts": {"image_size": 128, "crop_scale": 1.3},
+        }
+        net = build(*task.outputs(chosen), TINY)
+        net.get_submodule("head").bias.data[0] += 0.5  # so that they see hands, if not where they are
+        save_model(folder / f"{task.name}.safetensors", net, about)
     return folder

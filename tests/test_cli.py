@@ -9,28 +9,6 @@ import pytest
 from PIL import Image
 
 from handloom import media
-from handloom.checkpoint import save_model
-from handloom.models.build import build
-from handloom.params import Params
-from handloom.tasks import POSE, SEGMENT
-
-TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two nets that have learnt nothing."""
-    folder, params = tmp_path_factory.mktemp("models"), Params.load(Path("presets/default.yaml"))
-    for task, section in ((SEGMENT, params.segment), (POSE, params.pose)):
-        chosen = section.model_copy(update={"model": section.model.model_copy(update=TINY)})
-        about = {
-            "task": task.name,
-            "outputs": task.outputs(chosen),
-            "params": chosen.model_dump(),
-            "facts": {"image_size": 64, "crop_scale": 1.3},
-        }
-        save_model(folder / f"{task.name}.safetensors", build(*task.outputs(chosen), TINY), about)
-    return folder
 
 
 @pytest.fixture

@@ -190,6 +190,16 @@ class EvaluateParams(Section):
     """Samples drawn in each figure of predictions."""
 
 
+class ExportParams(Section):
+    """How nets become ONNX files."""
+
+    batch_size: Count
+    calibration_pictures: Count
+    """Of the validation split, from which int8 learns the range of every layer."""
+    max_drop: Fraction
+    """Of the headline figure on the validation split, beyond which the stage fails."""
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -198,6 +208,7 @@ class Params(Section):
     segment: SegmentParams
     pose: PoseParams
     evaluate: EvaluateParams
+    export: ExportParams
 
     @model_validator(mode="after")
     def _input_survives_every_halving(self) -> Self:

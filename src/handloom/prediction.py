@@ -17,10 +17,15 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_of(net: nn.Module) -> torch.device:
+    """Give where a net's weights are; an exported net has none of torch's and takes the CPU."""
+    return next((weights.device for weights in net.parameters()), torch.device("cpu"))
+
+
 @torch.no_grad()
 def predict(net: nn.Module, task: Task, samples: Any, batch_size: int, params: Any) -> tuple[Predictions, float]:
     """Run a net over a whole split; gives predictions in order of rows, and the mean loss."""
-    where = next(net.parameters()).device
+    where = device_of(net)
     net.eval()
     parts: list[Predictions] = []
     losses: list[float] = []

@@ -67,7 +67,7 @@ class UNet(nn.Module):
         for level in self.down:
             skips.append(x)
             x = level(functional.max_pool2d(x, 2))
-        numbers = self.numbers(x.mean(dim=(2, 3))) if self.numbers else x.new_empty(len(x), 0)
+        numbers = self.numbers(x.mean(dim=(2, 3))) if self.numbers else x.new_empty(x.shape[0], 0)
         for level, skip in zip(reversed(self.up), reversed(skips), strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = level(torch.cat([x, skip], dim=1))

@@ -1,0 +1,178 @@
+"""From a trained net to an ONNX file that needs nothing else: normalisation inside, any batch, its own description."""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from handloom.checkpoint import FORMAT, Model
+from handloom.errors import CheckpointError
+from handloom.onnx_net import ABOUT, INPUT, OUTPUTS, load_onnx
+from handloom.params import ExportParams
+from handloom.prediction import predict
+from handloom.skeleton import BONES, NAMES
+from handloom.tasks import TASKS, Task
+
+MAX_DIFFERENCE: Final = 1e-3
+"""Of logits between torch and ONNX Runtime, which add up in another order; 2e-5 is usual."""
+
+
+class _Filled(torch.nn.Module):
+    """A net without the outputs that hold nothing: the mask net has no numbers."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(said for said in self.net(images) if said.shape[1])
+
+
+def to_onnx(model: Model, size: int) -> bytes:
+    """Give a net as an ONNX file for (B, 3, size, size) RGB values 0-255; the same net gives the same bytes.
+
+    Raises CheckpointError where ONNX Runtime does not say what torch says.
+    """
+    example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255
+    net = model.net.cpu().eval()
+    names = [name for name, width in zip(OUTPUTS, model.about["outputs"], strict=True) if width]
+    with warnings.catch_warnings(), _quiet("torch.onnx"):
+        warnings.simplefilter("ignore")  # of torch's exporter, about itself
+        batch = {0: torch.export.Dim("batch")}
+        program = torch.onnx.export(
+            _Filled(net),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(batch,),
+            input_names=[INPUT],
+            output_names=names,
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    about = {**model.about, "format": FORMAT, "version": version("handloom")}
+    about |= {"keypoints": list(NAMES), "bones": [list(bone) for bone in BONES]}
+    _plain(graph, {ABOUT: json.dumps(about, sort_keys=True)})
+    content: bytes = graph.SerializeToString(deterministic=True)
+    _check(content, net, example, TASKS[model.about["task"]])
+    return content
+
+
+def _plain(graph: onnx.ModelProto, about: Mapping[str, str]) -> None:
+    """Set a file's metadata, and drop the exporter's notes: they hold paths and line numbers."""
+    graph.producer_name, graph.doc_string = "handloom", ""
+    del graph.metadata_props[:]
+    for part in (graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for name, text in about.items():
+        graph.metadata_props.add(key=name, value=text)
+
+
+def _check(content: bytes, net: torch.nn.Module, example: torch.Tensor, task: Task) -> None:
+    with torch.inference_mode():
+        said = _loaded(content, task).net
+        for pictures in (example, example[:1]):  # any batch
+            for name, one, other in zip(OUTPUTS, said(pictures), net(pictures), strict=True):
+                apart = float((one - other).abs().max()) if one.numel() else 0.0
+                if not apart <= MAX_DIFFERENCE:
+                    raise CheckpointError(
+                        f"export {task.name}: ONNX and torch differ in {name}, got '{apart:.2g}'; report it"
+                    )
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc] # comes without types
+    """Pictures from which ONNX Runtime learns the range of every layer."""
+
+    def __init__(self, pictures: torch.Tensor) -> None:
+        self._next = iter(pictures)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        picture = next(self._next, None)
+        return None if picture is None else {INPUT: picture[None].numpy()}
+
+
+def quantized(content: bytes, pictures: torch.Tensor) -> bytes:
+    """Give an ONNX file with weights and layers in int8, their ranges learnt from (N, 3, S, S) pictures, 0-255."""
+    with tempfile.TemporaryDirectory() as folder, _quiet("root"):
+        source, prepared, target = (Path(folder, name) for name in ("a.onnx", "b.onnx", "c.onnx"))
+        source.write_bytes(content)
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(target),
+            _Pictures(pictures),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        graph = onnx.load(target)
+    _plain(graph, {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props})
+    result: bytes = graph.SerializeToString(deterministic=True)
+    return result
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One net as files."""
+
+    onnx: bytes
+    int8: bytes
+    figures: dict[str, float]
+    """The net's headline figure on the validation split as each, without flip test; sizes in bytes."""
+
+
+def export(model: Model, task: Task, validation: Any, params: ExportParams) -> Exported:
+    """Give a net as ONNX, in float32 and in int8; raises CheckpointError where either falls behind torch."""
+    content = to_onnx(model, validation.size)
+    rows = np.linspace(0, len(validation) - 1, min(params.calibration_pictures, len(validation))).round().astype(int)
+    small = quantized(content, validation.batch(rows)[0])
+    forms = {"torch": model, "onnx": _loaded(content, task), "int8": _loaded(small, task)}
+    scores = {form: _score(net, task, validation, params.batch_size) for form, net in forms.items()}
+    for form in ("onnx", "int8"):
+        if scores["torch"] - scores[form] > params.max_drop:
+            raise CheckpointError(
+                f"export {task.name}: {form} loses {task.headline} on the validation split, got '{scores[form]:.3f}' "
+                f"for {scores['torch']:.3f}; raise export.calibration_pictures or export.max_drop"
+            )
+    sizes = {"onnx_bytes": float(len(content)), "int8_bytes": float(len(small))}
+    return Exported(content, small, {f"{form}_{task.headline}": score for form, score in scores.items()} | sizes)
+
+
+def _loaded(content: bytes, task: Task) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.onnx")
+        path.write_bytes(content)
+        return load_onnx(path, task.name)
+
+
+def _score(model: Model, task: Task, samples: Any, batch_size: int) -> float:
+    params = task.params.model_validate(model.about["params"])
+    return task.score(predict(model.net, task, samples, batch_size, params)[0], samples)[task.headline]
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Let others' notes about themselves not stand between our lines."""
+    chosen = logging.getLogger(logger)
+    level = chosen.level
+    chosen.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        chosen.setLevel(level)

@@ -1,0 +1,52 @@
+"""Exported nets, run by ONNX Runtime: each takes the place of the torch net that it came from."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from handloom.checkpoint import FORMAT, Model
+from handloom.errors import CheckpointError
+from handloom.models.unet import Output
+
+INPUT: Final = "images"
+OUTPUTS: Final = ("maps", "numbers")
+"""The second is missing where a net has none."""
+ABOUT: Final = "handloom"
+"""Where the description stands in the file's metadata."""
+
+
+class OnnxNet(nn.Module):
+    """(B, 3, S, S) values 0-255 -> Output, on the CPU."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        super().__init__()
+        self.session = session
+
+    def forward(self, images: Tensor) -> Output:
+        """Give maps and numbers, float32."""
+        said = map(torch.from_numpy, self.session.run(None, {INPUT: images.float().numpy(force=True)}))
+        return Output(next(said), next(said, images.new_empty(len(images), 0)))
+
+
+def load_onnx(path: Path, task: str, threads: int = 0) -> Model:
+    """Give the net of an .onnx file; raises CheckpointError where it is no net of this task.
+
+    `threads` per operation; 0 takes all cores.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors alone
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        about = json.loads(session.get_modelmeta().custom_metadata_map[ABOUT])
+        found = f"{about['task']} format {about['format']}"
+    except Exception as error:  # ONNX Runtime has a dozen kinds without a base of their own
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: not an exported net, got '{reason}'; run `dvc repro export`") from None
+    if found != f"{task} format {FORMAT}":
+        raise CheckpointError(f"{path}: expected {task} format {FORMAT}, got '{found}'; export it again")
+    return Model(OnnxNet(session), about)

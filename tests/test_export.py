@@ -1,0 +1,96 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from handloom import export, onnx_net
+from handloom.checkpoint import load_model
+from handloom.errors import CheckpointError
+from handloom.inference import HandFinder
+from handloom.params import Params
+from handloom.skeleton import NAMES
+from handloom.tasks import POSE, TASKS, Task
+
+
+@pytest.fixture(scope="module")
+def exported(models: Path, prepared: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both nets as ONNX, in both forms."""
+    folder = tmp_path_factory.mktemp("onnx")
+    any_drop = params.export.model_copy(update={"max_drop": 1.0})  # what has learnt nothing scores by chance
+    for name, task in TASKS.items():
+        validation = task.data.load(prepared / name, "val")
+        made = export.export(load_model(models / f"{name}.safetensors", name), task, validation, any_drop)
+        (folder / f"{name}.onnx").write_bytes(made.onnx)
+        (folder / f"{name}.int8.onnx").write_bytes(made.int8)
+        assert len(made.int8) == made.figures["int8_bytes"]
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", TASKS)
+def test_an_exported_net_says_what_torch_says(name: str, batch: int, models: Path, exported: Path) -> None:
+    pictures = torch.rand(batch, 3, 128, 128) * 255
+    with torch.inference_mode():
+        true = load_model(models / f"{name}.safetensors", name).net(pictures)
+        said = onnx_net.load_onnx(exported / f"{name}.onnx", name, threads=1).net(pictures)
+    for one, other in zip(said, true, strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_a_file_says_what_it_is_and_nothing_of_where_it_was_made(exported: Path) -> None:
+    for path in exported.glob("pose*.onnx"):
+        about = json.loads(onnx.load(path).metadata_props[0].value)
+        assert (about["task"], about["keypoints"], about["facts"]["image_size"]) == ("pose", list(NAMES), 128)
+        assert not re.search(rb"/\w+\.py", path.read_bytes())
+        (pictures,) = onnx.load(path).graph.input
+        assert [d.dim_param or d.dim_value for d in pictures.type.tensor_type.shape.dim] == ["batch", 3, 128, 128]
+
+
+def test_the_same_net_gives_the_same_bytes(models: Path, exported: Path) -> None:
+    model = load_model(models / "pose.safetensors", "pose")
+    assert export.to_onnx(model, 128) == (exported / "pose.onnx").read_bytes()
+
+
+def test_a_finder_of_exported_nets_finds_what_the_trained_ones_find(models: Path, exported: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    true = HandFinder.load(models)(picture, min_score=0)
+    said = HandFinder.load(exported)(picture, min_score=0)
+    assert true
+    assert len(said) == len(true)
+    for one, other in zip(said, true, strict=True):
+        assert np.abs(one.keypoints_px - other.keypoints_px).max() < 0.5
+        assert (one.mask != other.mask).mean() < 0.001
+    assert isinstance(HandFinder.load(exported, int8=True)(picture, min_score=0), list)
+
+
+def test_an_int8_net_that_loses_too_much_fails(
+    models: Path, prepared: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.8, 0.8, 0.78])
+    monkeypatch.setattr(export, "_score", lambda *_: next(scores))
+    model, validation = load_model(models / "pose.safetensors", "pose"), POSE.data.load(prepared / "pose", "val")
+    with pytest.raises(CheckpointError, match=r"export pose: int8 loses pck_0.2 .*got '0.780' for 0.800; raise"):
+        export.export(model, POSE, validation, params.export)
+
+
+@pytest.mark.parametrize(
+    ("content", "task", "said"),
+    [
+        (b"no net", POSE, "not an exported net"),
+        (None, POSE, "expected pose format 4, got 'segment format 4'; export it again"),
+        (onnx.ModelProto().SerializeToString(), POSE, "not an exported net"),
+    ],
+)
+def test_what_is_no_exported_net_is_named(content: Any, task: Task, said: str, exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes((exported / "segment.onnx").read_bytes() if content is None else content)
+    with pytest.raises(CheckpointError, match=said):
+        onnx_net.load_onnx(path, task.name)
+    with pytest.raises(CheckpointError, match="not an exported net"):
+        onnx_net.load_onnx(tmp_path / "none.onnx", task.name)
