@@ -1,4 +1,4 @@
-"""The command line of what the nets are for: `handloom predict`. Imports nothing heavy before it is asked for."""
+"""The command line of what the nets are for. Nothing heavy is imported before it is needed: `--help` is instant."""
 
 from pathlib import Path
 
@@ -10,6 +10,16 @@ SOME_FAILED = 3
 """Exit code where some inputs could not be read and the others were done."""
 
 
+_models = click.option(
+    "--models",
+    default=Path("models"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of trained (.safetensors) or exported (.onnx) nets.",
+)
+_int8 = click.option("--int8", is_flag=True, help="The exported nets in int8: half the time, 1 MB each.")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="handloom")
 def handloom() -> None:
@@ -19,14 +29,8 @@ def handloom() -> None:
 @handloom.command()
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", default=Path("hands"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option(
-    "--models",
-    default=Path("models"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of trained (.safetensors) or exported (.onnx) nets.",
-)
-@click.option("--int8", is_flag=True, help="The exported nets in int8: half the time, 1 MB each.")
+@_models
+@_int8
 @click.option("--min-score", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Leave out hands below.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Inputs with the hands drawn in.")
 @click.option("--masks", is_flag=True, help="Of pictures, as PNG: 0 none, 1 the first hand, 2 the next.")
@@ -50,6 +54,26 @@ def predict(inputs: tuple[str, ...], out: Path, models: Path, int8: bool, **opti
     click.echo(f"{out}: {done.num_hands:,} hands in {done.num_pictures:,} pictures{failed}")
     if done.num_failed:
         raise SystemExit(SOME_FAILED)
+
+
+@handloom.command()
+@_models
+@_int8
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(1024, 65535), help="On 127.0.0.1.")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+def demo(models: Path, int8: bool, port: int, browser: bool) -> None:
+    """Show hands live in a page: camera, pictures, videos. Everything stays on this machine."""
+    from handloom import serve
+    from handloom.inference import HandFinder
+
+    address = f"http://127.0.0.1:{port}/"
+    serve.run(serve.build(HandFinder.load(models, int8=int8), port), port, lambda: _opened(address, browser))
+
+
+def _opened(address: str, browser: bool) -> None:
+    click.echo(f"the demo is at {address} until Ctrl-C")
+    if browser:
+        click.launch(address)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import io
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +20,27 @@ MAX_PIXELS = 170_000_000
 """Larger pictures are refused from their header: 170 megapixels decode to 510 MB, and phones make 108."""
 
 
-def read(source: Path) -> Picture:
-    """Give a picture file as (H, W, 3) RGB, as a viewer shows it: turned upright by its EXIF tag; raises DataError."""
+def read(source: Path | BinaryIO, name: str = "") -> Picture:
+    """Give a picture file as (H, W, 3) RGB, as a viewer shows it: turned upright by its EXIF tag.
+
+    Raises DataError, which calls it `name` or by its path.
+    """
+    name = name or str(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is our own
             with Image.open(source, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{source}: too large, got '{image.width}x{image.height}'; shrink it first")
+                    raise DataError(f"{name}: too large, got '{image.width}x{image.height}'; shrink it first")
                 return _rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
-        raise DataError(f"{source}: too large, got over twice Pillow's limit; shrink it first") from None
+        raise DataError(f"{name}: too large, got over twice Pillow's limit; shrink it first") from None
     except FileNotFoundError:
-        raise DataError(f"{source}: no such picture; check the path") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise DataError(f"{source}: not a readable picture, {error}; replace it") from None
+        raise DataError(f"{name}: no such picture; check the path") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: not a readable picture, its kind is unknown; replace it") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{name}: not a readable picture, {error}; replace it") from None
 
 
 def _rgb(image: Image.Image) -> Picture:
