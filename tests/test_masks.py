@@ -59,11 +59,19 @@ def test_a_hand_in_two_pieces_is_one() -> None:
     assert boxes(part(mask, votes(mask, same))) == [Box(10, 20, 40, 40)]
 
 
-def test_a_small_fragment_does_not_widen_the_box() -> None:
-    labels = np.zeros((64, 64), np.uint8)
-    labels[20:40, 20:40] = 1
-    labels[2:8, 2:8] = 1
+def test_a_small_fragment_is_no_part_of_the_hand_that_it_votes_for() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 20:40] = True
+    mask[2:8, 2:8] = True
+    labels = part(mask, votes(mask, np.full((64, 2), 0.47)))
     assert boxes(labels) == [Box(20, 20, 40, 40)]
+    assert not labels[2:8, 2:8].any()
+
+
+def test_a_hand_in_many_small_pieces_is_all_of_them() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[2:62:5, 2:62:5] = True
+    assert (part(mask, votes(mask, np.full((64, 2), 0.5))) > 0).sum() == mask.sum()
 
 
 def test_tight_box_holds_every_pixel() -> None:

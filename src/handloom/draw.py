@@ -71,7 +71,8 @@ def box(picture: Picture, place: Box, label: str = "", *, width: int = 2) -> Pic
     pen.rectangle((place.left, place.top, place.right - 1, place.bottom - 1), outline=PREDICTED, width=width)
     if label:
         font = ImageFont.load_default(6.0 * width)
-        corner = (place.left, max(0.0, place.top - 8 * width))
+        room = picture.shape[1] - pen.textlength(label, font)
+        corner = (max(0.0, min(place.left, room)), max(0.0, place.top - 8 * width))
         pen.rectangle(pen.textbbox(corner, label, font), fill=PREDICTED)
         pen.text(corner, label, (0, 0, 0), font)
     return np.asarray(image)

@@ -16,7 +16,7 @@ Labels = NDArray[np.uint8]
 MIN_SHARE: Final = 24 / 128**2
 """Smaller hands are stray pixels: 24 of a 128 x 128 mask are about 12 px across in a 320 px picture."""
 FRAGMENT_SHARE: Final = 0.1
-"""Of its hand: smaller fragments that do not touch the rest do not widen the box."""
+"""Of its hand: smaller fragments that do not touch the rest are stray pixels too."""
 _CELLS: Final = 32
 """Votes for a hand's centre are counted in so many cells along each side."""
 _MIN_PEAK: Final = 0.15
@@ -54,6 +54,8 @@ def part(mask: NDArray[np.bool_], centres: NDArray[np.floating]) -> Labels:
     nearest = np.linalg.norm(votes[:, :, None] - places[:, None], axis=0).argmin(axis=1)
     labels = np.zeros(mask.shape, int)
     labels[mask] = nearest + 1
+    for hand in range(1, len(rows) + 1):
+        labels[_fragments(labels == hand)] = 0
     return _by_size(labels, len(rows))
 
 
@@ -67,13 +69,16 @@ def _by_size(labels: NDArray[np.integer], count: int) -> Labels:
     return numbered
 
 
-def boxes(labels: Labels) -> list[Box]:
-    """Give one box per hand in the order of labels, around all its fragments but small ones."""
-    return [_box(labels == hand) for hand in range(1, int(labels.max()) + 1)]
-
-
-def _box(mask: NDArray[np.bool_]) -> Box:
+def _fragments(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Give a hand's small fragments: with 90 % of it in one piece, what else votes for its centre is no part of it."""
     fragments, _ = ndimage.label(mask, _CORNERS_TOUCH)
     sizes = np.bincount(fragments.ravel())
     sizes[0] = 0
-    return tight_box((sizes >= FRAGMENT_SHARE * mask.sum())[fragments])
+    small = sizes < min(FRAGMENT_SHARE * sizes.sum(), sizes.max())
+    strays: NDArray[np.bool_] = small[fragments] & mask
+    return strays
+
+
+def boxes(labels: Labels) -> list[Box]:
+    """Give one box per hand, in the order of labels."""
+    return [tight_box(labels == hand) for hand in range(1, int(labels.max()) + 1)]

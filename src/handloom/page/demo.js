@@ -21,13 +21,13 @@ function say(text, wrong = false) {
   byId("message").classList.toggle("wrong", wrong);
 }
 
-function show(hands, ms, back) {
+function show(hands, ms, back, live) {
   byId("count").textContent = hands.length;
   byId("nets").textContent = ms.toFixed(1);
-  byId("latency").textContent = back === null ? "–" : back.toFixed(0);
+  byId("latency").textContent = back.toFixed(0);
   const now = performance.now();
   ticks = [...ticks.filter(then => now - then < 1000), now];
-  byId("fps").textContent = back === null ? "–" : ticks.length;
+  byId("fps").textContent = live ? ticks.length : "–";
   const rows = hands.map(hand => ({ ...hand, keypoints: Object.fromEntries(NAMES.map((name, i) => [name, hand.keypoints[i]])) }));
   byId("numbers").textContent = JSON.stringify(rows, null, 1);
 }
@@ -59,8 +59,9 @@ function draw(source, width, height, hands, scale, mirrored, mask = null) {
     const [left, top, right] = hand.box;
     const label = `${hand.handedness} ${hand.score.toFixed(2)}`;
     pen.font = `${bold * 7}px system-ui, sans-serif`;
-    const place = [Math.min(x(left), x(right)), Math.max(bold * 8, top * scale - bold * 2)];
-    pen.fillStyle = "#000a"; pen.fillRect(place[0], place[1] - bold * 7, pen.measureText(label).width + bold * 2, bold * 9);
+    const wide = pen.measureText(label).width + bold * 2;
+    const place = [Math.max(0, Math.min(x(left), x(right), width - wide)), Math.max(bold * 8, top * scale - bold * 2)];
+    pen.fillStyle = "#000a"; pen.fillRect(place[0], place[1] - bold * 7, wide, bold * 9);
     pen.fillStyle = "#ffb000"; pen.fillText(label, place[0] + bold, place[1]);
   }
 }
@@ -97,7 +98,7 @@ function follow(mirrorable) {
     const said = JSON.parse(event.data);
     // the very frame that the hands were found in, so that they never lag behind the picture
     draw(sent, sent.width, sent.height, said.hands, 1, mirrorable && byId("mirror").checked);
-    show(said.hands, said.ms, performance.now() - begun);
+    show(said.hands, said.ms, performance.now() - begun, true);
     next();
   };
   line.onclose = event => {
@@ -155,7 +156,7 @@ async function openPicture(file) {
   }
   still = { file, said, picture: await createImageBitmap(file), mask: await tinted(said.mask) };
   showStill();
-  show(said.hands, said.ms, performance.now() - begun);
+  show(said.hands, said.ms, performance.now() - begun, false);
   say(said.hands.length ? "" : "No hand was found. A lower least score finds more, and more that is none.");
 }
 
