@@ -143,11 +143,12 @@ def evaluate() -> None:
 
 
 def export() -> None:
-    """Write onnx/NET.onnx and onnx/NET.int8.onnx."""
+    """Write onnx/NET.onnx, onnx/NET.int8.onnx and onnx/hands.onnx."""
     params = Params.load(layout.PARAMS).export
 
     from handloom import checkpoint, tasks
     from handloom import export as exporting
+    from handloom.inference import HandFinder
 
     figures = {}
     for net, task in tasks.TASKS.items():
@@ -160,8 +161,19 @@ def export() -> None:
         said = ", ".join(f"{form} {made.figures[f'{form}_{task.headline}']:.3f}" for form in ("torch", "onnx", "int8"))
         sizes = ", ".join(f"{len(content) / 1e6:.1f} MB" for content in (made.onnx, made.int8))
         click.echo(f"{layout.ONNX}/{net}.onnx, .int8.onnx: {sizes}; {task.headline} {said} on the validation split")
+    finder = HandFinder.load(layout.MODELS)
+    pictures = tasks.SEGMENT.data.load(layout.prepared("segment"), "val").images[: params.calibration_pictures]
+    content, alike = exporting.whole(finder, pictures)
+    files.write(layout.ONNX / "hands.onnx", content)
+    figures["hands"] = {"onnx_bytes": float(len(content)), "alike": alike}
+    click.echo(
+        f"{layout.ONNX}/hands.onnx: picture to hands, {len(content) / 1e6:.1f} MB; {alike:.1%} of keypoints alike"
+    )
     files.write(layout.METRICS / "export.json", _json(figures))
-    _say(f"{layout.ONNX}: two nets in two forms", f"handloom predict --models {layout.ONNX} --int8 PICTURE")
+    _say(
+        f"{layout.ONNX}: two nets in two forms, and both in one",
+        f"handloom predict --models {layout.ONNX} --int8 PICTURE",
+    )
 
 
 def _track_evaluation(scores: dict[str, dict[str, Any]], params: dict[str, Any]) -> None:

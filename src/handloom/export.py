@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -20,14 +21,18 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from handloom.checkpoint import FORMAT, Model
 from handloom.errors import CheckpointError
+from handloom.inference import MIN_SCORE, HandFinder
 from handloom.onnx_net import ABOUT, INPUT, OUTPUTS, load_onnx
 from handloom.params import ExportParams
 from handloom.prediction import predict
 from handloom.skeleton import BONES, NAMES
 from handloom.tasks import TASKS, Task
+from handloom.whole import Hands, Whole
 
 MAX_DIFFERENCE: Final = 1e-3
 """Of logits between torch and ONNX Runtime, which add up in another order; 2e-5 is usual."""
+MIN_AGREEMENT: Final = 0.98
+"""Share of keypoints that the one file must give within 0.5 px."""
 
 
 class _Filled(torch.nn.Module):
@@ -49,26 +54,62 @@ def to_onnx(model: Model, size: int) -> bytes:
     example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255
     net = model.net.cpu().eval()
     names = [name for name, width in zip(OUTPUTS, model.about["outputs"], strict=True) if width]
-    with warnings.catch_warnings(), _quiet("torch.onnx"):
-        warnings.simplefilter("ignore")  # of torch's exporter, about itself
-        batch = {0: torch.export.Dim("batch")}
-        program = torch.onnx.export(
-            _Filled(net),
-            (example,),
-            dynamo=True,
-            dynamic_shapes=(batch,),
-            input_names=[INPUT],
-            output_names=names,
-            verbose=False,
-        )
-    assert program is not None
-    graph = program.model_proto
-    about = {**model.about, "format": FORMAT, "version": version("handloom")}
-    about |= {"keypoints": list(NAMES), "bones": [list(bone) for bone in BONES]}
-    _plain(graph, {ABOUT: json.dumps(about, sort_keys=True)})
-    content: bytes = graph.SerializeToString(deterministic=True)
+    shapes = ({0: torch.export.Dim("batch")},)
+    content = _exported(_Filled(net), (example,), shapes, ([INPUT], names), model.about)
     _check(content, net, example, TASKS[model.about["task"]])
     return content
+
+
+def _exported(
+    net: torch.nn.Module,
+    example: tuple[Any, ...],
+    shapes: Any,
+    names: tuple[list[str], list[str]],
+    about: Mapping[str, Any],
+) -> bytes:
+    """Give a module as a file; `names` of inputs and of outputs."""
+    with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"):
+        warnings.simplefilter("ignore")  # of torch's exporter, about itself
+        program = torch.onnx.export(
+            net, example, dynamo=True, dynamic_shapes=shapes, input_names=names[0], output_names=names[1], verbose=False
+        )
+    assert program is not None
+    described = {**about, "format": FORMAT, "version": version("handloom")}
+    described |= {"keypoints": list(NAMES), "bones": [list(bone) for bone in BONES]}
+    graph = program.model_proto
+    _plain(graph, {ABOUT: json.dumps(described, sort_keys=True)})
+    content: bytes = graph.SerializeToString(deterministic=True)
+    return content
+
+
+def whole(finder: HandFinder, pictures: NDArray[np.uint8]) -> tuple[bytes, float]:
+    """Give one ONNX file for all of it: `picture` (H, W, 3) uint8 and `min_score` () -> the fields of `whole.Hands`.
+
+    Also the share of keypoints in (N, H, W, 3) pictures that it gives within 0.5 px of the finder's own: a heatmap of
+    two peaks of one height may be read either way. Raises CheckpointError where that is under MIN_AGREEMENT.
+    """
+    example = torch.zeros(300, 400, 3, dtype=torch.uint8), torch.tensor(0.5)
+    height, width = (torch.export.Dim(name, min=8, max=16_384) for name in ("height", "width"))
+    names = ["picture", "min_score"], list(Hands._fields)
+    about = {"task": "hands", "segment": finder.segment.about, "pose": finder.pose.about}
+    content = _exported(Whole(finder).eval(), example, ({0: height, 1: width}, None), names, about)
+    alike = _alike(content, finder, pictures)
+    if alike < MIN_AGREEMENT:
+        raise CheckpointError(f"export hands: the one file and HandFinder differ, got '{alike:.1%}' alike; report it")
+    return content, alike
+
+
+def _alike(content: bytes, finder: HandFinder, pictures: NDArray[np.uint8]) -> float:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    apart = [np.zeros(0)]
+    for picture in pictures:
+        said = Hands(*session.run(None, {"picture": picture, "min_score": np.array(MIN_SCORE, np.float32)}))
+        found = finder(picture)
+        apart += [
+            np.linalg.norm(h.keypoints_px - k[:, :2], axis=1) for h, k in zip(found, said.keypoints, strict=False)
+        ]
+        apart.append(np.full(len(NAMES) * abs(len(found) - len(said.keypoints)), np.inf))  # hands of one alone
+    return float((np.concatenate([np.zeros(1), *apart]) < 0.5).mean())
 
 
 def _plain(graph: onnx.ModelProto, about: Mapping[str, str]) -> None:

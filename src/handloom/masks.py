@@ -17,9 +17,9 @@ MIN_SHARE: Final = 24 / 128**2
 """Smaller hands are stray pixels: 24 of a 128 x 128 mask are about 12 px across in a 320 px picture."""
 FRAGMENT_SHARE: Final = 0.1
 """Of its hand: smaller fragments that do not touch the rest are stray pixels too."""
-_CELLS: Final = 32
+CELLS: Final = 32
 """Votes for a hand's centre are counted in so many cells along each side."""
-_MIN_PEAK: Final = 0.15
+MIN_PEAK: Final = 0.15
 """Of the highest count of votes: lower peaks are no hand."""
 _CORNERS_TOUCH: Final = np.ones((3, 3), int)
 
@@ -44,13 +44,13 @@ def part(mask: NDArray[np.bool_], centres: NDArray[np.floating]) -> Labels:
     that something cuts in two stays one.
     """
     votes = centres[:, mask]  # (2, N)
-    counts, _, _ = np.histogram2d(votes[1], votes[0], bins=_CELLS, range=[[0, 1], [0, 1]])
+    counts, _, _ = np.histogram2d(votes[1], votes[0], bins=CELLS, range=[[0, 1], [0, 1]])
     piles = ndimage.gaussian_filter(counts, 1.0, mode="constant")
-    peaks = (piles == ndimage.maximum_filter(piles, size=5)) & (piles > _MIN_PEAK * piles.max())
+    peaks = (piles == ndimage.maximum_filter(piles, size=5)) & (piles > MIN_PEAK * piles.max())
     rows, columns = np.nonzero(peaks)
     if not len(rows):
         return regions(mask)
-    places = (np.stack([columns, rows]) + 0.5) / _CELLS  # (2, K)
+    places = (np.stack([columns, rows]) + 0.5) / CELLS  # (2, K)
     nearest = np.linalg.norm(votes[:, :, None] - places[:, None], axis=0).argmin(axis=1)
     labels = np.zeros(mask.shape, int)
     labels[mask] = nearest + 1

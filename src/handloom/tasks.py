@@ -50,7 +50,7 @@ class Task:
     """(predictions of a whole split, that split, row) -> a picture of prediction against truth."""
 
 
-def _full_size(maps: Tensor, size: int) -> Tensor:
+def full_size(maps: Tensor, size: int) -> Tensor:
     """Bring maps of a strided net back to the resolution of its input; (B, C, H, W) -> (B, C, S, S)."""
     return functional.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
 
@@ -64,7 +64,7 @@ sides of the picture.
 """
 
 
-def _mask_maps(params: SegmentParams) -> dict[str, slice]:
+def mask_maps(params: SegmentParams) -> dict[str, slice]:
     """Give where among the net's maps each thing stands that it is taught."""
     weights = {"hand": 1.0, "right": params.side_weight, "centre": params.centre_weight}
     maps, start = {}, 0
@@ -75,17 +75,17 @@ def _mask_maps(params: SegmentParams) -> dict[str, slice]:
 
 
 def _mask_outputs(params: SegmentParams) -> tuple[int, int]:
-    return max(maps.stop for maps in _mask_maps(params).values()), 0
+    return max(maps.stop for maps in mask_maps(params).values()), 0
 
 
 def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -> Tensor:
-    maps = {name: output.maps[:, place] for name, place in _mask_maps(params).items()}
-    hand = _full_size(maps["hand"], size).squeeze(1)
+    maps = {name: output.maps[:, place] for name, place in mask_maps(params).items()}
+    hand = full_size(maps["hand"], size).squeeze(1)
     loss = losses.mask_cross_entropy(hand, target.hand)
     if params.iou_weight:
         loss = loss + params.iou_weight * losses.soft_iou(hand, target.hand)
     if params.side_weight:
-        right = _full_size(maps["right"], size).squeeze(1)
+        right = full_size(maps["right"], size).squeeze(1)
         loss = loss + params.side_weight * losses.binary_cross_entropy(right, target.right, target.hand)
     if params.centre_weight:
         of_hands = torch.stack([target.hand - target.right, target.right], dim=1)
@@ -100,7 +100,7 @@ def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predicti
     `logits` (B, S, S) float16 of hand against background; masks are where they are above 0.
     Where sides are taught, `sides` (B, S, S) uint8: 1 left, 2 right, else 0.
     """
-    maps = {name: _full_size(output.maps[:, place].float(), size) for name, place in _mask_maps(params).items()}
+    maps = {name: full_size(output.maps[:, place].float(), size) for name, place in mask_maps(params).items()}
     logits = maps["hand"].squeeze(1)
     hand = logits > 0
     said = {"masks": hand.cpu().numpy(), "logits": logits.half().cpu().numpy()}
@@ -117,7 +117,7 @@ def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predicti
 
 
 def _mirror_masks(output: Output, params: SegmentParams) -> Output:
-    signs = [sign for name in _mask_maps(params) for sign in _MASK_MAPS[name]]
+    signs = [sign for name in mask_maps(params) for sign in _MASK_MAPS[name]]
     return Output(output.maps.flip(-1) * output.maps.new_tensor(signs)[:, None, None], output.numbers)
 
 

@@ -1,0 +1,208 @@
+"""Both nets and all that stands between them as one module, picture to hands, in operations that ONNX has.
+
+It says what `HandFinder` says; where that one calls Pillow or scipy, their arithmetic stands here as matrix products.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop
+from torch.nn import functional
+
+from handloom import heatmaps, masks, objectives
+from handloom.inference import HandFinder
+from handloom.params import PoseParams, SegmentParams
+from handloom.tasks import full_size, mask_maps
+
+
+class Hands(NamedTuple):
+    """The hands of one picture, largest first; the first dimension of each is their number."""
+
+    boxes: Tensor
+    """(N, 4) xyxy, px of the picture."""
+    keypoints: Tensor
+    """(N, 21, 3) x and y in px of the picture, probability of being visible."""
+    right: Tensor
+    """(N,) probability of a right hand."""
+    scores: Tensor
+    """(N,)."""
+    numbers: Tensor
+    """(N,) of each in `labels`."""
+    labels: Tensor
+    """(S, S) uint8 of the picture padded to a square: 0 no hand, else the number of its hand."""
+
+
+MAX_HANDS = 16
+"""Piles of votes that are looked at, highest first: arrays of a fixed size are what most runtimes do well."""
+
+
+class Whole(nn.Module):
+    """(H, W, 3) uint8 RGB and a least score -> Hands."""
+
+    def __init__(self, finder: HandFinder) -> None:
+        super().__init__()
+        self.segment, self.pose = finder.segment.net, finder.pose.net
+        self.mask_params = SegmentParams.model_validate(finder.segment.about["params"])
+        self.pose_params = PoseParams.model_validate(finder.pose.about["params"])
+        self.size, self.crop_size, self.crop_scale = finder.size, finder.crop_size, finder.crop_scale
+
+    def forward(self, picture: Tensor, min_score: Tensor) -> Hands:
+        """Give the hands of one picture."""
+        logits, own = self._find(picture)
+        step = torch.sym_max(picture.shape[0], picture.shape[1]) / self.size
+        boxes = _tight(own) * step
+        keypoints, right = self._read(picture, boxes)
+        pixels = own.sum(dim=(1, 2))
+        surety = (logits.sigmoid() * own).sum(dim=(1, 2)) / pixels.clamp(min=1)
+        scores = surety * keypoints[..., 2].mean(dim=1)
+        numbers = torch.arange(1, own.shape[0] + 1)
+        labels = (own * numbers[:, None, None]).amax(dim=0)
+        kept = ((scores >= min_score) & (pixels >= masks.MIN_SHARE * self.size**2)).nonzero().squeeze(1)
+        return Hands(boxes[kept], keypoints[kept], right[kept], scores[kept], numbers[kept], labels.to(torch.uint8))
+
+    def _find(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Give logits (S, S) and each hand's pixels (N, S, S), largest first; N >= 1, so one may have none."""
+        maps = self.segment(_shrunk(picture, self.size)[None]).maps
+        where = mask_maps(self.mask_params)
+        logits = full_size(maps[:, where["hand"]], self.size)[0, 0]
+        if "centre" in where:
+            ways = full_size(maps[:, where["centre"]], self.size)[0]
+            along = (torch.arange(self.size) + 0.5) / self.size
+            labels = _parted(logits > 0, ways + torch.stack(torch.meshgrid(along, along, indexing="xy")))
+        else:
+            labels = _regions(logits > 0)
+        own = labels == torch.arange(1, MAX_HANDS + 1)[:, None, None]
+        sizes, order = own.sum(dim=(1, 2)).float().topk(MAX_HANDS)
+        enough = sizes >= masks.MIN_SHARE * self.size**2
+        enough[0] = True
+        places = order[enough.nonzero().squeeze(1)]
+        torch._check(places.shape[0] >= 1)
+        torch._check(places.shape[0] <= MAX_HANDS)
+        return logits, own[places]
+
+    def _read(self, picture: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Give keypoints (N, 21, 3) and the probability of a right hand (N,) of boxes (N, 4)."""
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) * self.crop_scale
+        corner = centre - side / 2
+        output = self.pose(_cropped(picture, corner, side, self.crop_size))
+        maps = objectives.read(output.maps, self.pose_params)
+        points, _ = heatmaps.decode(maps, self.pose_params.decode_radius)
+        points = heatmaps.from_map(points, self.crop_size / maps.shape[-1])
+        points_px = (points + 0.5) * (side / self.crop_size)[:, None] + corner[:, None] - 0.5
+        said = output.numbers.sigmoid()
+        return torch.cat([points_px, said[:, :-1, None]], dim=-1), said[:, -1]
+
+
+def _shrunk(picture: Tensor, size: int) -> Tensor:
+    """Do `images.shrink` of the picture padded to a square; (H, W, 3) -> (3, size, size), 0-255."""
+    side = torch.sym_max(picture.shape[0], picture.shape[1])
+    step = side / size
+    reach = torch.sym_max(step, 1.0) / 2
+    centres = (torch.arange(size) + 0.5) * step
+    apart = torch.arange(side) + 0.5 - centres[:, None]
+    weights = ((apart > -reach) & (apart <= reach)).float()
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    return _resampled(picture, weights[:, : picture.shape[0]], weights[:, : picture.shape[1]])
+
+
+def _cropped(picture: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
+    """Do `images.crop` of squares; (H, W, 3), (N, 2), (N, 1) -> (N, 3, size, size), 0-255."""
+    lengths = picture.shape[1], picture.shape[0]
+    far = torch.stack([corner[:, i] + side[:, 0] - lengths[i] for i in (0, 1)], dim=1)
+    pad = torch.cat([-corner, far], dim=1).amax(dim=1).clamp(min=0).ceil()
+    step = side / size
+    reach = step.clamp(min=1.0)
+    weights = []
+    for axis, length in enumerate(lengths):
+        # the picture's own pixels and as many on either side: a crop reaches no farther
+        places = torch.arange(3 * length) - length + 0.5
+        centres = corner[:, axis, None] + (torch.arange(size) + 0.5) * step
+        weight = (1 - (places - centres[..., None]).abs() / reach[..., None]).clamp(min=0)
+        there = (places > -pad[:, None]) & (places < length + pad[:, None])
+        weight = weight * there[:, None]
+        weight = weight / weight.sum(dim=-1, keepdim=True)
+        weights.append(weight[..., length : 2 * length])
+    return _resampled(picture, weights[1], weights[0])
+
+
+def _resampled(picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Weigh rows (..., S, H) and columns (..., S, W) of a picture (H, W, 3), rounding in between as Pillow does."""
+    across = columns[..., None, :, :] @ picture.permute(2, 1, 0).float()  # (..., 3, S, H)
+    across = (across + 0.5).floor()
+    return (across @ rows[..., None, :, :].mT + 0.5).floor().mT
+
+
+def _parted(mask: Tensor, votes: Tensor) -> Tensor:
+    """Do `masks.part` but for the order; (S, S) bool, (2, S, S) -> labels (S, S), 0 to MAX_HANDS."""
+    cells = masks.CELLS
+    places = (votes * cells).floor().long()
+    counted = mask & ((votes >= 0) & (votes < 1)).all(dim=0)
+    where = (places[1] * cells + places[0]).clamp(0, cells**2 - 1)
+    counts = torch.zeros(cells**2).index_add(0, where.flatten(), counted.float().flatten())
+    offsets = torch.arange(-4, 5).float()
+    kernel = torch.softmax(-(offsets**2) / 2, dim=0)
+    piles = functional.conv2d(counts.view(1, 1, cells, cells), kernel.view(1, 1, 1, 9), padding=(0, 4))
+    piles = functional.conv2d(piles, kernel.view(1, 1, 9, 1), padding=(4, 0))
+    peaks = (piles == functional.max_pool2d(piles, 5, stride=1, padding=2)) & (piles > masks.MIN_PEAK * piles.max())
+    heights, index = (piles * peaks).flatten().topk(MAX_HANDS)
+    centres = torch.stack([index % cells, index // cells], dim=1)
+    centres = (centres + 0.5) / cells
+    apart = (votes[None] - centres[:, :, None, None]).square().sum(dim=1)
+    apart = torch.where((heights > 0)[:, None, None], apart, torch.inf)
+    return _without_fragments((apart.argmin(dim=0) + 1) * mask)
+
+
+def _regions(mask: Tensor) -> Tensor:
+    """Do `masks.regions` but for the order; (S, S) bool -> labels (S, S), 0 to MAX_HANDS."""
+    numbers = _fragments(mask.long())
+    largest = _sizes(numbers).topk(MAX_HANDS).indices
+    return ((numbers == largest[:, None, None]) * torch.arange(1, MAX_HANDS + 1)[:, None, None]).sum(dim=0) * mask
+
+
+def _without_fragments(labels: Tensor) -> Tensor:
+    """Take small fragments out of each hand, as `masks.part` does; labels (S, S), 0 to MAX_HANDS."""
+    numbers = _fragments(labels)
+    fragment = _sizes(numbers)[numbers]  # (S, S), the size of the one that each pixel is of
+    own = labels == torch.arange(MAX_HANDS + 1)[:, None, None]
+    least = torch.minimum(masks.FRAGMENT_SHARE * own.sum(dim=(1, 2)), (own * fragment).amax(dim=(1, 2)))
+    return labels * (fragment >= least[labels])
+
+
+def _sizes(numbers: Tensor) -> Tensor:
+    """Count the pixels of each number but 0; (S, S) -> (S x S + 1,) float."""
+    return torch.zeros(numbers.numel() + 1).index_add(0, numbers.flatten(), (numbers > 0).float().flatten())
+
+
+def _fragments(labels: Tensor) -> Tensor:
+    """Number the pixels of one label that touch, at corners too, alike; (S, S) -> (S, S), 0 where the label is.
+
+    Every pixel begins with a number of its own, takes the highest among its neighbours of its label, then that of the
+    pixel which had this number first, until nothing changes.
+    """
+    size = labels.shape[-1]
+    shifts = [(dy, dx) for dy in range(3) for dx in range(3)]
+    framed = functional.pad(labels, [1] * 4)
+    alike = torch.stack([framed[dy : dy + size, dx : dx + size] == labels for dy, dx in shifts])
+
+    def spread(numbers: Tensor, going: Tensor) -> tuple[Tensor, Tensor]:
+        framed = functional.pad(numbers, [1] * 4)
+        near = torch.stack([framed[dy : dy + size, dx : dx + size] for dy, dx in shifts])
+        highest = (near * alike).amax(dim=0).flatten()
+        jumped = highest[(highest - 1).clamp(min=0)].view(size, size) * (labels > 0)
+        return jumped, (jumped != numbers).any()
+
+    begin = (torch.arange(size**2).view(size, size) + 1) * (labels > 0)
+    numbers: Tensor = while_loop(lambda numbers, going: going.clone(), spread, (begin, torch.tensor(True)))[0]
+    return numbers
+
+
+def _tight(own: Tensor) -> Tensor:
+    """Do `masks.tight_box` for each; (N, S, S) bool -> (N, 4) xyxy."""
+    edges = []
+    for axis in (1, 2):  # folded away: rows for x, columns for y
+        there = own.any(dim=axis).long()
+        edges.append((there.argmax(dim=1), there.shape[1] - there.flip(1).argmax(dim=1)))
+    (left, right), (top, bottom) = edges
+    return torch.stack([left, top, right, bottom], dim=1).float()

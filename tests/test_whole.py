@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from scipy import ndimage
+
+from handloom import export, images, masks, whole
+from handloom.geometry import Box
+from handloom.inference import HandFinder
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Blots of a few pixels: a picture whose resampling can go wrong."""
+    rough = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), np.uint8)
+    return np.ascontiguousarray(rough.repeat(4, axis=0).repeat(4, axis=1)[:height, :width])
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (320, 320), (333, 215), (97, 411), (60, 80)])
+def test_shrinking_is_pillows(height: int, width: int) -> None:
+    picture, side = noise(height, width), max(height, width)
+    square = np.zeros((side, side, 3), np.uint8)
+    square[:height, :width] = picture
+    said = whole._shrunk(torch.from_numpy(picture), 128).permute(1, 2, 0).numpy()
+    assert np.abs(said - images.shrink(square, 128)).max() <= 1
+    assert (said != images.shrink(square, 128)).mean() < 0.001
+
+
+@pytest.mark.parametrize("box", [Box(40, 30, 140, 130), Box(-30.5, 20.25, 169.5, 220.25), Box(10.2, 5.1, 50.6, 45.5)])
+def test_cropping_is_pillows(box: Box) -> None:
+    picture = noise(200, 260)
+    corner, side = torch.tensor([[box.left, box.top]]), torch.tensor([[box.side]])
+    said = whole._cropped(torch.from_numpy(picture), corner, side, 64)[0].permute(1, 2, 0).numpy()
+    assert np.abs(said - images.crop(picture, box, 64)).max() <= 1
+    assert (said != images.crop(picture, box, 64)).mean() < 0.03  # halves that round either way
+
+
+def test_fragments_are_scipys() -> None:
+    mask = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 1, (128, 128)), 2) > 0.05
+    numbers = whole._fragments(torch.from_numpy(mask).long())
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    pairs = {(int(a), int(b)) for a, b in zip(labels.ravel(), numbers.ravel(), strict=True)}
+    assert len(pairs) == count + 1  # one number for each label
+    assert sorted(filter(None, whole._sizes(numbers).int().tolist())) == sorted(np.bincount(labels[mask])[1:].tolist())
+
+
+def test_parting_is_that_of_masks() -> None:
+    mask = np.zeros((128, 128), bool)
+    mask[30:60, 20:90] = mask[100:104, 100:104] = True
+    columns = np.broadcast_to(np.where(np.arange(128) < 55, 0.3, 0.55), (128, 128))
+    votes = np.stack([columns, np.full((128, 128), 0.36)]).astype(np.float32)
+    votes += np.random.default_rng(0).normal(0, 0.01, votes.shape).astype(np.float32)
+    said, labels = whole._parted(torch.from_numpy(mask), torch.from_numpy(votes)).numpy(), masks.part(mask, votes)
+    assert labels.max() == 2
+    assert not labels[100:104, 100:104].any()
+    pairs = {(int(a), int(b)) for a, b in zip(said.ravel(), labels.ravel(), strict=True)}
+    assert len(pairs) == 3
+    assert (0, 0) in pairs
+
+
+@pytest.fixture(scope="module")
+def finder(models: Path) -> HandFinder:
+    return HandFinder.load(models)
+
+
+@pytest.fixture(scope="module")
+def session(finder: HandFinder) -> onnxruntime.InferenceSession:
+    content, alike = export.whole(finder, np.stack([noise(160, 100, seed) for seed in range(4)]))
+    assert alike >= export.MIN_AGREEMENT
+    return onnxruntime.InferenceSession(content)
+
+
+@pytest.mark.parametrize(("height", "width"), [(160, 100), (333, 215), (100, 170)])
+def test_one_file_gives_the_finders_hands(
+    height: int, width: int, finder: HandFinder, session: onnxruntime.InferenceSession
+) -> None:
+    picture = noise(height, width, seed=2)
+    said = whole.Hands(*session.run(None, {"picture": picture, "min_score": np.array(0, np.float32)}))
+    found = finder(picture, min_score=0)
+    assert 0 < len(found) <= whole.MAX_HANDS
+    assert len(said.scores) == len(found)
+    for hand, box, keypoints, right, score in zip(
+        found, said.boxes, said.keypoints, said.right, said.scores, strict=True
+    ):
+        assert np.abs(np.array([hand.box.left, hand.box.top, hand.box.right, hand.box.bottom]) - box).max() < 0.01
+        assert np.abs(hand.keypoint_confidence - keypoints[:, 2]).max() < 0.01
+        assert (abs(hand.right - right), abs(hand.score - score)) < (0.01, 0.01)
+    assert (finder.regions(picture).labels != said.labels).mean() < 0.001
+
+
+def test_a_score_that_none_reaches_gives_no_hand(session: onnxruntime.InferenceSession) -> None:
+    said = whole.Hands(*session.run(None, {"picture": noise(90, 70), "min_score": np.array(1.1, np.float32)}))
+    assert said.keypoints.shape == (0, 21, 3)
+    assert said.boxes.shape == (0, 4)
