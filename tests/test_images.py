@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,27 @@ def test_a_crop_of_its_own_size_is_the_picture_itself() -> None:
 def test_a_crop_beyond_the_border_is_black_there() -> None:
     picture = np.full((4, 4, 3), 200, np.uint8)
     assert images.crop(picture, Box(-2, 0, 2, 4), 4)[..., 0].tolist() == [[0, 0, 200, 200]] * 4
+
+
+@pytest.mark.parametrize(
+    "box", [Box(3.2, 5.7, 20.9, 23.4), Box(-9.3, 4, 30.7, 44), Box(0, 0, 40, 40), Box(-60, -70, 70, 60)]
+)
+def test_a_crop_is_that_of_the_whole_padded_picture(box: Box) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    pad = max(0, math.ceil(max(-box.left, -box.top, box.right - 40, box.bottom - 30)))
+    canvas = Image.fromarray(np.pad(picture, [(pad, pad), (pad, pad), (0, 0)]))
+    edges = (box.left + pad, box.top + pad, box.right + pad, box.bottom + pad)
+    true = np.asarray(canvas.resize((16, 16), Image.Resampling.BILINEAR, box=edges))
+    assert np.abs(images.crop(picture, box, 16).astype(int) - true).max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 30), (30, 40), (7000, 3), (3, 13_000)])
+def test_a_square_of_any_picture_holds_it_above_and_left(height: int, width: int) -> None:
+    shown = images.shrink_square(np.full((height, width, 3), 200, np.uint8), 20)
+    assert shown.shape == (20, 20, 3)
+    assert shown[0, 0].min() > 0
+    assert (shown[20 * height // max(height, width) + 1 :] == 0).all()
+    assert (shown[:, 20 * width // max(height, width) + 1 :] == 0).all()
 
 
 def test_a_bright_pixel_is_found_where_to_crop_says() -> None:

@@ -1,6 +1,7 @@
 import numpy as np
+import torch
 
-from handloom.inference import Reading, Regions
+from handloom.inference import Reading, Regions, without_padding
 
 
 def regions(text: str, height: int, width: int) -> Regions:
@@ -23,11 +24,20 @@ def test_hands_that_touch_part_in_the_middle_of_the_picture() -> None:
 
 
 def test_what_pads_a_picture_to_a_square_is_no_part_of_its_masks() -> None:
-    said = regions("1111 1111 1111 1111", 50, 100)
-    assert said.mask(1).shape == (50, 100)
+    said = regions("1111 1111 1111 ....", 60, 100)
+    assert said.mask(1).shape == (60, 100)
     assert said.mask(1).all()
     (box,) = said.boxes()
-    assert (box.left, box.top, box.right, box.bottom) == (0, 0, 100, 100)
+    assert (box.left, box.top, box.right, box.bottom) == (0, 0, 100, 60)
+
+
+def test_no_hand_is_seen_in_the_padding() -> None:
+    maps = torch.full((1, 2, 8, 8), 3.0)
+    said = without_padding(maps, 30, 80)  # 3 of 8 rows hold some of the picture
+    assert (said[:, 1] == 3).all()
+    assert (said[0, 0, :3] == 3).all()
+    assert (said[0, 0, 3:] == -10).all()
+    assert (without_padding(maps, 80, 80) == 3).all()
 
 
 def test_the_surety_of_a_hand_is_its_pixels_mean_probability() -> None:

@@ -32,13 +32,28 @@ def test_globs_files_and_cameras_mix_and_nothing_comes_twice(folder: Path) -> No
     assert names(f"{folder}/**/*.PNG") == ["B.PNG"]
 
 
+def test_one_file_under_two_names_comes_once_and_no_name_leaves_the_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "below")
+    assert names("../a.png", str(folder / "a.png"), "B.PNG") == ["a.png", "below/B.PNG"]
+    assert names("camera:0", "camera:00") == ["camera-0"]
+
+
+def test_what_was_written_before_and_what_is_hidden_is_no_input(folder: Path) -> None:
+    (folder / ".thumbs").mkdir()
+    Image.new("RGB", (4, 4)).save(folder / ".thumbs" / "a.png")
+    Image.new("RGB", (4, 4)).save(folder / ".b.png")
+    assert [source.name for source in media.find([str(folder)], leave_out=folder / "below")] == ["a.jpg", "a.png"]
+
+
 def test_a_named_file_is_taken_whatever_it_is_called(folder: Path) -> None:
     assert names(str(folder / "notes.txt")) == ["notes.txt"]
     with pytest.raises(DataError, match=r"notes\.txt: not a readable picture"):
         media.picture_of(media.find([str(folder / "notes.txt")])[0])
 
 
-@pytest.mark.parametrize("word", ["none", "*.gif", "camera:x"])
+@pytest.mark.parametrize("word", ["none", "*.gif", "camera:x", "camera:99999999999"])
 def test_a_word_that_names_nothing_is_named(word: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(ParamsError, match=r"^input: no .*got '"):
@@ -49,22 +64,51 @@ def test_a_video_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.mp4"
     shades = (40, 120, 200)
     with media.written(path, rate=25) as write:
-        for shade in shades:
-            write(np.full((48, 64, 3), (shade, 0, 255 - shade), np.uint8))
+        for number, shade in enumerate(shades):
+            write(np.full((48, 64, 3), (shade, 0, 255 - shade), np.uint8), number / 25)
     assert [file.name for file in path.parent.iterdir()] == ["a.mp4"]
     with media.Video(Source("a.mp4", path)) as video:
         assert (video.num_frames, video.rate) == (3, 25)
         frames = list(video)
-    assert [frame.seconds for frame in frames] == [0, 1 / 25, 2 / 25]
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 1 / 25, 2 / 25])
     for frame, shade in zip(frames, shades, strict=True):
         assert frame.picture.shape == (48, 64, 3)
         assert np.abs(frame.picture[24, 32].astype(int) - (shade, 0, 255 - shade)).max() < 12
 
 
+@pytest.mark.parametrize(("rate", "shown"), [(29.97, 29.97), (239.7612, 240)])
+def test_a_video_of_odd_size_and_rate_is_written_all_the_same(rate: float, shown: float, tmp_path: Path) -> None:
+    with media.written(tmp_path / "a.mp4", rate) as write:
+        for number in range(4):
+            write(np.full((47, 63, 3), 100, np.uint8), number / rate)
+    with media.Video(Source("a.mp4", tmp_path / "a.mp4")) as video:
+        assert video.rate == pytest.approx(shown)
+        assert [frame.picture.shape for frame in video] == [(48, 64, 3)] * 4
+
+
+def test_frames_that_come_as_they_like_are_shown_as_long_as_they_lasted(tmp_path: Path) -> None:
+    with media.written(tmp_path / "a.mp4", rate=10) as write:
+        for seconds in (0.0, 0.3, 0.32, 0.5):
+            write(np.zeros((48, 64, 3), np.uint8), seconds)
+    with media.Video(Source("a.mp4", tmp_path / "a.mp4")) as video:
+        assert video.num_frames == 6
+
+
+def test_a_video_cut_short_is_named_once_its_frames_are_given(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with media.written(tmp_path / "a.avi", rate=10) as write:
+        for number in range(40):
+            write(rng.integers(0, 256, (48, 64, 3), np.uint8), number / 10)
+    whole = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(whole[: len(whole) // 2])
+    with media.Video(Source("a.avi", tmp_path / "a.avi")) as video, pytest.raises(DataError, match="damaged, got '"):
+        assert all(frame.picture.shape == (48, 64, 3) for frame in video)
+
+
 def test_a_video_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
         with media.written(tmp_path / "a.mp4", rate=25) as write:
-            write(np.zeros((48, 64, 3), np.uint8))
+            write(np.zeros((48, 64, 3), np.uint8), 0)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -80,5 +124,5 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
 
 
 def test_a_camera_that_is_not_there_is_named() -> None:
-    with pytest.raises(EnvironmentFault, match="camera-7: no such camera"):
+    with pytest.raises(EnvironmentFault, match="camera-7: not there or in use"):
         media.Video(media.find(["camera:7"])[0])

@@ -11,7 +11,7 @@ from handloom.video import FORGET_AFTER_S, LOOK_EVERY_S, HandTracker, OneEuro, j
 
 OPEN_HAND = np.random.default_rng(3).uniform(0, 60, (21, 2)).astype(np.float32)
 NOWHERE = Regions(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.uint8), 2, 2)
-FRAME: Any = np.zeros((2, 2, 3), np.uint8)
+FRAME: Any = np.zeros((1200, 1200, 3), np.uint8)
 SURE, UNSURE = np.full(21, 0.9, np.float32), np.full(21, 0.2, np.float32)
 
 
@@ -24,10 +24,12 @@ class World:
 
     def __init__(self, *corners: tuple[float, float]) -> None:
         self.places = [at(*corner) for corner in corners]
-        self.looked = 0
+        self.looked, self.hidden = 0, False
 
     def __call__(self, picture: Any, min_score: float) -> list[Hand]:
         self.looked += 1
+        if self.hidden:
+            return []
         box = Box(0, 0, 1, 1)
         return [Hand(place, SURE, 1.0, box, 1.0, NOWHERE, 1) for place in self.places]
 
@@ -99,14 +101,37 @@ def trembling(move: Callable[[float], float], seed: int = 0) -> tuple[np.ndarray
 def test_a_resting_hand_trembles_four_times_less_when_smoothed() -> None:
     _, seen = trembling(lambda t: 0.0)
     smooth = OneEuro()
-    shown = np.stack([smooth(points / 60, frame / 30) * 60 for frame, points in enumerate(seen)])
+    shown = np.stack([smooth(points, frame / 30, 60) for frame, points in enumerate(seen)])
     assert jitter(shown[5:]) < jitter(seen[5:]) / 4
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (1000, 600)])
+def test_a_tracked_hand_trembles_less_wherever_it_is(corner: tuple[float, float]) -> None:
+    world, rng = World(corner), np.random.default_rng(0)
+    seen, shown = [], []
+    tracker = HandTracker(world)  # type: ignore[arg-type]
+    for frame in range(90):
+        seen.append(at(*corner) + rng.normal(0, 1, (21, 2)).astype(np.float32))
+        world.places = [seen[-1]]
+        shown.append(tracker(FRAME, frame / 30)[0].keypoints_px)
+    assert jitter(np.stack(shown[5:])) < jitter(np.stack(seen[5:])) / 3
+
+
+def test_a_hand_that_leaves_the_frame_is_lost() -> None:
+    world = World((1130, 0))
+    tracker = HandTracker(world, smooth=False)  # type: ignore[arg-type]
+    assert len(tracker(FRAME, 0.0)) == 1
+    world.hidden = True  # from the mask net, which sees nothing beyond the frame
+    for frame, x in enumerate((1145, 1160, 1175, 1190), start=1):
+        world.places = [at(x)]
+        inside = world.places[0][:, 0].min() + np.ptp(world.places[0][:, 0]) / 2 < 1200
+        assert len(tracker(FRAME, frame / 30)) == inside
 
 
 def test_a_fast_hand_is_not_left_behind() -> None:
     true, _ = trembling(lambda t: 300 * t)  # five extents a second
     smooth = OneEuro()
-    shown = np.stack([smooth(points / 60, frame / 30) * 60 for frame, points in enumerate(true)])
+    shown = np.stack([smooth(points, frame / 30, 60) for frame, points in enumerate(true)])
     assert np.abs(shown[30:] - true[30:]).max() < 0.1 * 60
 
 

@@ -27,7 +27,10 @@ def test_shrinking_is_pillows(height: int, width: int) -> None:
     assert (said != images.shrink(square, 128)).mean() < 0.001
 
 
-@pytest.mark.parametrize("box", [Box(40, 30, 140, 130), Box(-30.5, 20.25, 169.5, 220.25), Box(10.2, 5.1, 50.6, 45.5)])
+@pytest.mark.parametrize(
+    "box",
+    [Box(40, 30, 140, 130), Box(-30.5, 20.25, 169.5, 220.25), Box(10.2, 5.1, 50.6, 45.5), Box(-60, -220, 290, 130)],
+)
 def test_cropping_is_pillows(box: Box) -> None:
     picture = noise(200, 260)
     corner, side = torch.tensor([[box.left, box.top]]), torch.tensor([[box.side]])
@@ -71,7 +74,7 @@ def session(finder: HandFinder) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(content)
 
 
-@pytest.mark.parametrize(("height", "width"), [(160, 100), (333, 215), (100, 170)])
+@pytest.mark.parametrize(("height", "width"), [(160, 100), (333, 215), (100, 170), (60, 240)])
 def test_one_file_gives_the_finders_hands(
     height: int, width: int, finder: HandFinder, session: onnxruntime.InferenceSession
 ) -> None:

@@ -1,15 +1,17 @@
 """Hands of many pictures and videos, written as they are found."""
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import click
 from tqdm import tqdm
 
-from handloom import files, images, media, results
+from handloom import files, images, media, processes, results
 from handloom.errors import DataError
 from handloom.inference import HandFinder
 from handloom.media import Source
@@ -46,8 +48,11 @@ def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
     A line is there as soon as its picture is done. Raises EnvironmentFault where a camera or the disk fails.
     """
     done, kept = Done(), []
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    with (wanted.out / "hands.jsonl").open("w", buffering=1) as lines, tqdm(sources, unit="file", disable=None) as bar:
+    with (
+        files.disk(wanted.out),
+        _lines(wanted.out / "hands.jsonl") as lines,
+        tqdm(sources, unit="file", disable=None) as bar,
+    ):
         for source in bar:
             try:
                 for row in _frames(finder, source, wanted) if source.moves else _picture(finder, source, wanted):
@@ -65,13 +70,21 @@ def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
     return done
 
 
+@contextmanager
+def _lines(path: Path) -> Iterator[TextIO]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", buffering=1) as lines:
+        yield lines
+
+
 def _picture(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]:
     """Give the one row of a picture."""
     picture = media.picture_of(source)
     hands = finder(picture, wanted.min_score)
     if wanted.overlays:
-        overlay = images.encode(results.overlay(picture, hands), Path(source.name).suffix)
-        files.write(wanted.out / "overlays" / source.name, overlay)
+        name = source.name if Path(source.name).suffix.lower() in media.PICTURE_SUFFIXES else source.name + ".png"
+        overlay = images.encode(results.overlay(picture, hands), Path(name).suffix)
+        files.write(wanted.out / "overlays" / name, overlay)
     if wanted.masks:
         files.write(
             wanted.out / "masks" / _with(".png", source), images.encode_png(results.mask_picture(picture, hands))
@@ -80,17 +93,20 @@ def _picture(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row
 
 
 def _frames(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]:
-    """Give a row per frame of a video or a camera; Ctrl-C ends a camera, and what was written stays."""
+    """Give a row per frame of a video or a camera; Ctrl-C is how a camera ends, and what was written stays."""
     tracker = HandTracker(finder, min_score=wanted.min_score, smooth=wanted.smooth)
     with ExitStack() as stack:
         video = stack.enter_context(media.Video(source))
         target = wanted.out / "overlays" / _with(".mp4", source)
         write = stack.enter_context(media.written(target, video.rate)) if wanted.overlays else None
+        stopped = stack.enter_context(processes.noted(signal.SIGINT)) if source.path is None else []
         frames = tqdm(video, source.name[-30:], video.num_frames, unit="frame", leave=False, disable=None)
         for number, (picture, seconds) in enumerate(frames):
+            if stopped:
+                return
             hands = tracker(picture, seconds)
             if write:
-                write(results.overlay(picture, hands))
+                write(results.overlay(picture, hands), seconds)
             yield results.row(source.name, picture, hands, frame=number, seconds=round(seconds, 4))
 
 

@@ -118,7 +118,7 @@ class Resume:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
-            raise CheckpointError(f"{path}: damaged, got '{_first_line(error)}'; delete it to start anew") from None
+            raise CheckpointError(f"{path}: damaged, got '{first_line(error)}'; delete it to start anew") from None
         if state.get("key") != self.key:
             raise CheckpointError(f"{path}: of other params, got '{state.get('key')}'; delete it to start anew")
         return state
@@ -131,5 +131,6 @@ class Resume:
                 shutil.rmtree(other.parent, ignore_errors=True)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Give the first line of an error's message, or its kind where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -68,7 +68,8 @@ def box(picture: Picture, place: Box, label: str = "", *, width: int = 2) -> Pic
     """Outline a box, and write a label above it, or within where there is no room above."""
     image = Image.fromarray(picture)
     pen = ImageDraw.Draw(image)
-    pen.rectangle((place.left, place.top, place.right - 1, place.bottom - 1), outline=PREDICTED, width=width)
+    far = max(place.left, place.right - 1), max(place.top, place.bottom - 1)
+    pen.rectangle((place.left, place.top, *far), outline=PREDICTED, width=width)
     if label:
         font = ImageFont.load_default(6.0 * width)
         room = picture.shape[1] - pen.textlength(label, font)

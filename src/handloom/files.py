@@ -3,10 +3,22 @@
 import hashlib
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from handloom.errors import DataError, EnvironmentFault
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Turn what a disk refuses within the with-block into EnvironmentFault."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path}: cannot be written, got '{error.strerror}'; free some space or rights"
+        ) from None
 
 
 def write(path: Path, content: bytes | str) -> None:
@@ -17,16 +29,13 @@ def write(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{path}: cannot be written, got '{error.strerror}'; free some space or rights"
-        ) from None
+        with disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -1,6 +1,7 @@
 """Pictures in and out, and the two ways of resampling them. A picture is (H, W, 3) uint8 RGB."""
 
 import io
+import math
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -18,9 +19,11 @@ Picture = NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 170_000_000
 """Larger pictures are refused from their header: 170 megapixels decode to 510 MB, and phones make 108."""
+MAX_SIDE = 60_000
+_MAX_SQUARE = 6000
 
 
-def read(source: Path | BinaryIO, name: str = "") -> Picture:
+def read(source: Path | BinaryIO, name: str = "", max_pixels: int = MAX_PIXELS) -> Picture:
     """Give a picture file as (H, W, 3) RGB, as a viewer shows it: turned upright by its EXIF tag.
 
     Raises DataError, which calls it `name` or by its path.
@@ -30,17 +33,17 @@ def read(source: Path | BinaryIO, name: str = "") -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is our own
             with Image.open(source, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
+                if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
                     raise DataError(f"{name}: too large, got '{image.width}x{image.height}'; shrink it first")
                 return _rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
-        raise DataError(f"{name}: too large, got over twice Pillow's limit; shrink it first") from None
+        raise DataError(f"{name}: too large, got 'over twice Pillow's limit'; shrink it first") from None
     except FileNotFoundError:
-        raise DataError(f"{name}: no such picture; check the path") from None
+        raise DataError(f"{name}: no such picture, got 'nothing'; check the path") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not a readable picture, its kind is unknown; replace it") from None
+        raise DataError(f"{name}: not a readable picture, got 'an unknown kind'; replace it") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{name}: not a readable picture, {error}; replace it") from None
+        raise DataError(f"{name}: not a readable picture, got '{error}'; replace it") from None
 
 
 def _rgb(image: Image.Image) -> Picture:
@@ -72,6 +75,17 @@ def shrink(picture: Picture, size: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
 
 
+def shrink_square(picture: Picture, size: int) -> Picture:
+    """Shrink a picture, padded right and below with black to a square."""
+    if (factor := -(-max(picture.shape[:2]) // _MAX_SQUARE)) > 1:
+        picture = np.asarray(Image.fromarray(picture).reduce(factor))  # the square of a panorama may fill the memory
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    square = np.zeros((side, side, 3), np.uint8)
+    square[:height, :width] = picture
+    return shrink(square, size)
+
+
 def shrink_sides(sides: Picture, size: int) -> Picture:
     """Area-filter a mask of 0 background, 1 left, 2 right to (size, size).
 
@@ -87,7 +101,11 @@ def crop(picture: Picture, box: Box, size: int) -> Picture:
     Follows `Box.to_crop`: Pillow's `box` counts pixel edges just as `Box` does.
     """
     height, width = picture.shape[:2]
-    pad = max(0, int(np.ceil(max(-box.left, -box.top, box.right - width, box.bottom - height))))
-    canvas = ImageOps.expand(Image.fromarray(picture), pad) if pad else Image.fromarray(picture)
-    edges = (box.left + pad, box.top + pad, box.right + pad, box.bottom + pad)
+    pad = max(0, math.ceil(max(-box.left, -box.top, box.right - width, box.bottom - height)))
+    # of a large picture only what the filter reaches; at the border of picture and padding it stops short
+    reach = math.ceil(max(1.0, box.width / size, box.height / size)) + 1
+    left, top = max(-pad, math.floor(box.left) - reach), max(-pad, math.floor(box.top) - reach)
+    right, bottom = min(width + pad, math.ceil(box.right) + reach), min(height + pad, math.ceil(box.bottom) + reach)
+    canvas = Image.fromarray(picture).crop((left, top, right, bottom))
+    edges = (box.left - left, box.top - top, box.right - left, box.bottom - top)
     return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, box=edges))

@@ -15,11 +15,14 @@ from handloom import images, masks
 from handloom.checkpoint import Model, load_model
 from handloom.geometry import Box, Points
 from handloom.images import Picture
+from handloom.models.unet import Output
 from handloom.prediction import device_of
 from handloom.tasks import POSE, SEGMENT
 
 MIN_SCORE: Final = 0.5
 """Hands with a lower score are not reported."""
+NO_HAND: Final = 10.0
+"""Logit of what is surely none."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,11 @@ class Regions:
 
     def boxes(self) -> list[Box]:
         """Give one box per hand, px of the picture."""
-        found = masks.boxes(self.labels)
-        return [Box(b.left * self.step, b.top * self.step, b.right * self.step, b.bottom * self.step) for b in found]
+        step, width, height = self.step, float(self.width), float(self.height)
+        return [
+            Box(b.left * step, b.top * step, min(width, b.right * step), min(height, b.bottom * step))
+            for b in masks.boxes(self.labels)
+        ]
 
     def mask(self, hand: int) -> NDArray[np.bool_]:
         """Give the pixels (H, W) of the picture that belong to a hand, by its label.
@@ -139,11 +145,9 @@ class HandFinder:
     def regions(self, picture: Picture) -> Regions:
         """Give what the mask net says of the picture padded right and below to a square."""
         height, width = picture.shape[:2]
-        side = max(height, width)
-        square = np.zeros((side, side, 3), np.uint8)
-        square[:height, :width] = picture
-        output = self.segment.net(_batch([images.shrink(square, self.size)], self.segment))
-        said = SEGMENT.predict(output, self._params[0], self.size)
+        output = self.segment.net(_batch([images.shrink_square(picture, self.size)], self.segment))
+        shown = Output(without_padding(output.maps, height, width), output.numbers)
+        said = SEGMENT.predict(shown, self._params[0], self.size)
         return Regions(said["logits"][0].astype(np.float32), said["labels"][0], height, width)
 
     @torch.inference_mode()
@@ -155,6 +159,14 @@ class HandFinder:
         said = POSE.predict(self.pose.net(_batch(pictures, self.pose)), self._params[1], self.crop_size)
         rows = zip(crops, *(said[name] for name in ("keypoints", "visible", "right")), strict=True)
         return [Reading(crop.to_image(k, self.crop_size), seen, float(right)) for crop, k, seen, right in rows]
+
+
+def without_padding(maps: Tensor, height: int, width: int) -> Tensor:
+    """Let no hand be where a picture of this size was padded to a square; maps (B, M, h, h), the first of hands."""
+    along, side = torch.arange(maps.shape[-1], device=maps.device), torch.sym_max(height, width)
+    inside = (along[:, None] * side < height * maps.shape[-1]) & (along * side < width * maps.shape[-1])
+    hand = torch.where(inside, maps[:, :1], maps[:, :1].clamp(max=-NO_HAND))
+    return torch.cat([hand, maps[:, 1:]], dim=1)
 
 
 def _batch(pictures: list[Picture], model: Model) -> Tensor:

@@ -11,15 +11,21 @@ from typing import Final, NamedTuple, Protocol
 
 import cv2
 import numpy as np
+from cv2.utils import logging as cv2_logging
 
 from handloom import images
-from handloom.errors import DataError, EnvironmentFault, ParamsError
+from handloom.errors import DataError, EnvironmentFault, HandloomError, ParamsError
 from handloom.images import Picture
 
 PICTURE_SUFFIXES: Final = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 VIDEO_SUFFIXES: Final = frozenset([".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"])
 CAMERA: Final = "camera:"
 """`camera:0` is the first camera."""
+
+
+# both would write lines of their own between ours
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
 
 
 @dataclass(frozen=True)
@@ -40,44 +46,52 @@ class Source:
         return str(self.path or self.name)
 
 
-def find(words: Sequence[str]) -> list[Source]:
-    """Give what a person names: files as they are, all pictures and videos of folders and of globs, cameras.
+def find(words: Sequence[str], leave_out: Path | None = None) -> list[Source]:
+    """Give what a person names, each once: files as they are, all pictures and videos of folders and globs, cameras.
 
-    Raises ParamsError where a word names nothing.
+    Folders and globs give nothing that is hidden or lies in the folder `leave_out`, where results go. Raises
+    ParamsError where a word names nothing.
     """
-    cameras = [_camera(word) for word in words if word.startswith(CAMERA)]
-    paths = {path: None for word in words if not word.startswith(CAMERA) for path in _paths(word)}
-    if not paths:
-        return cameras
-    absolute = [path.absolute() for path in paths]
-    shared = Path(os.path.commonpath([path.parent for path in absolute]))
-    return [Source(str(a.relative_to(shared)), path) for path, a in zip(paths, absolute, strict=True)] + cameras
+    skipped = Path(os.path.abspath(leave_out)) if leave_out else None  # noqa: PTH100 - `absolute` keeps `..`
+    cameras = {_camera(word): None for word in words if word.startswith(CAMERA)}
+    found = {
+        Path(os.path.abspath(path)): path  # noqa: PTH100
+        for word in words
+        if not word.startswith(CAMERA)
+        for path in _paths(word, skipped)
+    }
+    if not found:
+        return list(cameras)
+    shared = Path(os.path.commonpath([whole.parent for whole in found]))
+    return [Source(str(whole.relative_to(shared)), path) for whole, path in found.items()] + list(cameras)
 
 
 def _camera(word: str) -> Source:
     number = word.removeprefix(CAMERA)
-    if not number.isdecimal():
+    if not number.isdecimal() or len(number) > 2:
         raise ParamsError(f"input: no camera's number, got '{word}'; the first one is {CAMERA}0")
-    return Source(f"camera-{number}", None, int(number))
+    return Source(f"camera-{int(number)}", None, int(number))
 
 
-def _paths(word: str) -> list[Path]:
+def _paths(word: str, skipped: Path | None) -> list[Path]:
     path = Path(word)
     if path.is_file():
         return [path]
-    if path.is_dir():
-        found = sorted(inner for inner in path.rglob("*") if _is_media(inner))
-    else:
-        matches = glob.glob(word, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found = sorted(path for path in map(Path, matches) if _is_media(path))
-    if not found:
+    pattern = f"{glob.escape(word)}/**/*" if path.is_dir() else word
+    root = path if path.is_dir() else Path()
+    found = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    media = sorted(each for each in found if _is_media(each, root, skipped))
+    if not media:
         known = " ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))
         raise ParamsError(f"input: no picture or video there, got '{word}'; known are {known}")
-    return found
+    return media
 
 
-def _is_media(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and path.is_file()
+def _is_media(path: Path, root: Path, skipped: Path | None) -> bool:
+    below = path.relative_to(root) if path.is_relative_to(root) else path
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in below.parts)
+    taken = skipped is not None and Path(os.path.abspath(path)).is_relative_to(skipped)  # noqa: PTH100
+    return path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and not hidden and not taken and path.is_file()
 
 
 class Frame(NamedTuple):
@@ -89,17 +103,19 @@ class Frame(NamedTuple):
 
 
 class Video:
-    """The frames of a video file or a camera; close it, or use it in a with-block."""
+    """The frames of a video file or a camera, in a with-block."""
 
     def __init__(self, source: Source) -> None:
         """Open it; raises DataError for a file, EnvironmentFault for a camera."""
         self.source = source
-        os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # its warnings would stand between our lines
         self._capture = cv2.VideoCapture(str(source.path)) if source.path else cv2.VideoCapture(source.camera or 0)
         if not self._capture.isOpened():
-            if source.path is None:
-                raise EnvironmentFault(f"{source.name}: no such camera, or it is in use; try another number")
-            raise DataError(f"{source.path}: not a readable video; replace it")
+            raise self._fault("not there or in use", "try another number", "not a readable video", "replace it")
+
+    def _fault(self, camera: str, then: str, file: str, replace: str) -> HandloomError:
+        if self.source.path is None:
+            return EnvironmentFault(f"{self.source.name}: {camera}, got no picture; {then}")
+        return DataError(f"{self.source.path}: {file}, got no frame; {replace}")
 
     @property
     def rate(self) -> float:
@@ -115,16 +131,22 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         begun = time.monotonic()
-        number = 0
+        count, last = 0, -1.0
         while True:
             there, picture = self._capture.read()
             if not there:
                 break
-            seconds = time.monotonic() - begun if self.source.path is None else number / self.rate
-            yield Frame(np.ascontiguousarray(picture[..., ::-1]), seconds)
-            number += 1
-        if number == 0:
-            raise DataError(f"{self.source}: holds no readable frame; replace it")
+            stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self.source.path else time.monotonic() - begun
+            # a file without stamps says 0 for every frame
+            last = stamp if stamp > last else last + 1 / self.rate
+            yield Frame(np.ascontiguousarray(picture[..., ::-1]), last)
+            count += 1
+        if not count:
+            raise self._fault("gives nothing", "see that no other program has it", "not a readable video", "replace it")
+        if self.num_frames and count < 0.9 * self.num_frames:  # containers only estimate how many there are
+            raise DataError(
+                f"{self.source}: damaged, got '{count} of {self.num_frames} frames'; what came before it is done"
+            )
 
     def __enter__(self) -> "Video":
         return self
@@ -136,31 +158,47 @@ class Video:
 class Write(Protocol):
     """Takes the next frame."""
 
-    def __call__(self, picture: Picture) -> None:
-        """Append a picture."""
+    def __call__(self, picture: Picture, seconds: float) -> None:
+        """Show a picture from `seconds` on."""
 
 
 @contextmanager
 def written(path: Path, rate: float) -> Iterator[Write]:
-    """Write a video, whole when the with-block ends well; a file that no picture came to is not made."""
+    """Write a video of a steady rate, whole when the with-block ends well; without a picture there is no file.
+
+    Raises DataError where no video can be made of such pictures, EnvironmentFault where the disk fails.
+    """
+    rate = round(rate, 2) if rate <= 60 else round(rate)  # MPEG-4 counts time in at most 1 / 65535 s
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     writer: list[cv2.VideoWriter] = []
+    count = 0
 
-    def write(picture: Picture) -> None:
+    def write(picture: Picture, seconds: float) -> None:
+        nonlocal count
+        even = np.pad(picture, [(0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)], mode="edge")
         if not writer:
-            height, width = picture.shape[:2]
+            height, width = even.shape[:2]
             writer.append(cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height)))
             if not writer[0].isOpened():
-                raise EnvironmentFault(f"{path}: cannot be written as video; choose another folder")
-        writer[0].write(np.ascontiguousarray(picture[..., ::-1]))
+                raise DataError(f"{path}: no video can be made of it, got '{width}x{height}'; use --no-overlays")
+        while count <= seconds * rate + 0.01:  # a camera's frames come as they like
+            writer[0].write(np.ascontiguousarray(even[..., ::-1]))
+            count += 1
 
     try:
         yield write
         if writer:
             writer[0].release()
+            with Video(Source(path.name, part)) as made:
+                if made.num_frames != count:
+                    raise EnvironmentFault(
+                        f"{path}: not written whole, got '{made.num_frames} of {count} frames'; free some space"
+                    )
             part.replace(path)
     finally:
+        for each in writer:
+            each.release()
         part.unlink(missing_ok=True)
 
 

@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from handloom.checkpoint import FORMAT, Model
+from handloom.checkpoint import FORMAT, Model, first_line
 from handloom.errors import CheckpointError
 from handloom.models.unet import Output
 
@@ -45,8 +45,9 @@ def load_onnx(path: Path, task: str, threads: int = 0) -> Model:
         about = json.loads(session.get_modelmeta().custom_metadata_map[ABOUT])
         found = f"{about['task']} format {about['format']}"
     except Exception as error:  # ONNX Runtime has a dozen kinds without a base of their own
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: not an exported net, got '{reason}'; run `dvc repro export`") from None
+        raise CheckpointError(
+            f"{path}: not an exported net, got '{first_line(error)}'; run `dvc repro export` and name its folder"
+        ) from None
     if found != f"{task} format {FORMAT}":
         raise CheckpointError(f"{path}: expected {task} format {FORMAT}, got '{found}'; export it again")
     return Model(OnnxNet(session), about)

@@ -32,8 +32,10 @@ MAX_UPLOAD: Final = 20 * 2**20
 """Bytes of a picture."""
 MAX_FRAME: Final = 2 * 2**20
 """Bytes of a frame of a stream; one of 640 x 480 has a twentieth of it."""
+MAX_FRAME_PIXELS: Final = 4_000_000
 POLICY: Final = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -59,7 +61,9 @@ class OwnPagesOnly:
         """Pass a request on, or answer 403."""
         origin = dict(scope.get("headers", ())).get(b"origin", b"").decode("latin1")
         if origin and origin not in self.origins:
-            await Response(f"origin: not this demo's page, got '{origin}'\n", 403)(scope, receive, send)
+            await Response(f"origin: not this demo's page, got '{origin}'; open the demo itself\n", 403)(
+                scope, receive, send
+            )
         else:
             await self.app(scope, receive, send)
 
@@ -103,7 +107,7 @@ def build(finder: HandFinder, port: int) -> FastAPI:
                     said = await run_in_threadpool(_follow, tracker, message["bytes"], time.monotonic() - begun)
                     await line.send_json(said)
         except (ValidationError, DataError) as error:
-            await line.close(1003, " ".join(str(error).split())[:120])
+            await line.close(1003, " ".join(str(error).split()).encode()[:120].decode(errors="ignore"))
         except WebSocketDisconnect:
             return
 
@@ -122,7 +126,7 @@ def _read(finder: HandFinder, content: bytes, min_score: float) -> dict[str, Any
 
 def _follow(tracker: HandTracker, content: bytes, seconds: float) -> dict[str, Any]:
     begun = time.perf_counter()
-    picture = images.read(io.BytesIO(content), "frame")
+    picture = images.read(io.BytesIO(content), "frame", MAX_FRAME_PIXELS)
     return {**results.row("frame", picture, tracker(picture, seconds)), "ms": _since(begun)}
 
 

@@ -9,12 +9,10 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ from handloom.models.unet import Output
 from handloom.parallel import Parts, threads
 from handloom.params import TrainParams
 from handloom.prediction import device, predict, to_device
+from handloom.processes import noted
 from handloom.tasks import Task
 from handloom.tracking import Run
 
@@ -190,7 +189,7 @@ def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: R
         if (then := state["arithmetic"]) != training.arithmetic():
             begun_with = ", ".join(f"{name} {value}" for name, value in then.items())
             tqdm.write(f"train {task.name}: begun with {begun_with}; weights may differ from its own")
-    with _stop_on_signal() as stopped, _progress(task, training.step, steps, resume) as bar:
+    with noted(signal.SIGTERM, signal.SIGINT) as stopped, _progress(task, training.step, steps, resume) as bar:
         begun, first = time.perf_counter(), training.step
         while training.step < steps:
             training.advance(task, samples, params, steps)
@@ -260,19 +259,3 @@ def _progress(task: Task, step: int, steps: int, resume: Resume) -> "tqdm[Any]":
     return tqdm(
         total=steps, initial=step, desc=f"train {task.name}", unit="step", mininterval=0.5 if os.isatty(2) else 20
     )
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[list[int]]:
-    """Give a list that holds the signal's number once SIGTERM or SIGINT came: the loop ends at its next step."""
-    stopped: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stopped.append(number)
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -27,7 +27,8 @@ SAME_HAND: Final = 0.4
 class OneEuro:
     """Smooths a signal: strongly when it rests, so it does not tremble, weakly when it moves, so it does not lag.
 
-    Casiez, Roussel and Vogel 2012. Values of any shape; cutoffs in Hz, `beta` in Hz per unit of speed.
+    Casiez, Roussel and Vogel 2012. Values of any shape; cutoffs in Hz, `beta` in Hz per unit of speed. Speed is
+    in sizes of the thing a second, so that near and far hands are smoothed alike.
     """
 
     def __init__(self, min_cutoff: float = 1.0, beta: float = 2.0, speed_cutoff: float = 1.0) -> None:
@@ -36,15 +37,15 @@ class OneEuro:
         self._speed: NDArray[np.float64] | None = None
         self._seconds = 0.0
 
-    def __call__(self, value: NDArray[np.floating], seconds: float) -> NDArray[np.float64]:
-        """Give the smoothed value at a time later than the last one."""
+    def __call__(self, value: NDArray[np.floating], seconds: float, size: float = 1.0) -> NDArray[np.float64]:
+        """Give the smoothed value at a time later than the last one, of a thing as large as `size`."""
         now = value.astype(np.float64)
         if self._value is None or self._speed is None or seconds <= self._seconds:
             self._value, self._speed, self._seconds = now, np.zeros_like(now), seconds
             return now
         passed, self._seconds = seconds - self._seconds, seconds
         self._speed = _low_pass(self._speed, (now - self._value) / passed, self.speed_cutoff, passed)
-        cutoff = self.min_cutoff + self.beta * np.abs(self._speed)
+        cutoff = self.min_cutoff + self.beta * np.abs(self._speed) / size
         self._value = _low_pass(self._value, now, cutoff, passed)
         return self._value
 
@@ -115,7 +116,7 @@ class HandTracker:
         crops = [Box.around(track.hand.keypoints_px).square(CROP_OVER_EXTENT) for track in followed]
         known: list[_Track] = []
         for track, reading in zip(followed, self.finder.read(picture, crops), strict=True):
-            sure = float(reading.keypoint_confidence.mean()) >= MIN_CONFIDENCE
+            sure = float(reading.keypoint_confidence.mean()) >= MIN_CONFIDENCE and _within(picture, reading)
             if sure and not any(_same(reading, other.hand) for other in known):
                 self._see(track, reading, seconds)
                 known.append(track)
@@ -136,9 +137,7 @@ class HandTracker:
 
     def _see(self, track: _Track, reading: Reading, seconds: float) -> None:
         if self.smooth:
-            # in extents of the hand, so that near and far hands are smoothed alike
-            extent = Box.around(reading.keypoints_px).side
-            smooth = track.filter(reading.keypoints_px / extent, seconds) * extent
+            smooth = track.filter(reading.keypoints_px, seconds, Box.around(reading.keypoints_px).side)
             reading = replace(reading, keypoints_px=smooth.astype(np.float32))
         track.hand, track.seen, track.lost = _tracked(track.id, reading), seconds, False
 
@@ -146,6 +145,14 @@ class HandTracker:
 def _tracked(number: int, reading: Reading) -> TrackedHand:
     score = float(reading.keypoint_confidence.mean())
     return TrackedHand(**vars(reading), id=number, box=Box.around(reading.keypoints_px), score=score)
+
+
+def _within(picture: Picture, reading: Reading) -> bool:
+    """Whether a hand's middle is in the frame and the hand no larger than it: a followed crop must not run away."""
+    height, width = picture.shape[:2]
+    box = Box.around(reading.keypoints_px)
+    x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
+    return bool(0 <= x <= width and 0 <= y <= height and box.side <= 1.5 * max(height, width))
 
 
 def _same(one: Reading, other: Reading) -> bool:

@@ -11,7 +11,7 @@ from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
 from handloom import heatmaps, masks, objectives
-from handloom.inference import HandFinder
+from handloom.inference import HandFinder, without_padding
 from handloom.params import PoseParams, SegmentParams
 from handloom.tasks import full_size, mask_maps
 
@@ -51,19 +51,22 @@ class Whole(nn.Module):
         """Give the hands of one picture."""
         logits, own = self._find(picture)
         step = torch.sym_max(picture.shape[0], picture.shape[1]) / self.size
-        boxes = _tight(own) * step
+        height, width = picture.shape[:2]
+        boxes = (_tight(own) * step).minimum(torch.tensor([1, 0, 1, 0]) * width + torch.tensor([0, 1, 0, 1]) * height)
         keypoints, right = self._read(picture, boxes)
         pixels = own.sum(dim=(1, 2))
         surety = (logits.sigmoid() * own).sum(dim=(1, 2)) / pixels.clamp(min=1)
         scores = surety * keypoints[..., 2].mean(dim=1)
         numbers = torch.arange(1, own.shape[0] + 1)
-        labels = (own * numbers[:, None, None]).amax(dim=0)
-        kept = ((scores >= min_score) & (pixels >= masks.MIN_SHARE * self.size**2)).nonzero().squeeze(1)
+        enough = pixels >= masks.MIN_SHARE * self.size**2
+        labels = (own * (numbers * enough)[:, None, None]).amax(dim=0)
+        kept = ((scores >= min_score) & enough).nonzero().squeeze(1)
         return Hands(boxes[kept], keypoints[kept], right[kept], scores[kept], numbers[kept], labels.to(torch.uint8))
 
     def _find(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Give logits (S, S) and each hand's pixels (N, S, S), largest first; N >= 1, so one may have none."""
         maps = self.segment(_shrunk(picture, self.size)[None]).maps
+        maps = without_padding(maps, picture.shape[0], picture.shape[1])
         where = mask_maps(self.mask_params)
         logits = full_size(maps[:, where["hand"]], self.size)[0, 0]
         if "centre" in where:
@@ -110,20 +113,21 @@ def _shrunk(picture: Tensor, size: int) -> Tensor:
 def _cropped(picture: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
     """Do `images.crop` of squares; (H, W, 3), (N, 2), (N, 1) -> (N, 3, size, size), 0-255."""
     lengths = picture.shape[1], picture.shape[0]
+    longest = torch.sym_max(*lengths)
     far = torch.stack([corner[:, i] + side[:, 0] - lengths[i] for i in (0, 1)], dim=1)
     pad = torch.cat([-corner, far], dim=1).amax(dim=1).clamp(min=0).ceil()
     step = side / size
     reach = step.clamp(min=1.0)
     weights = []
     for axis, length in enumerate(lengths):
-        # the picture's own pixels and as many on either side: a crop reaches no farther
-        places = torch.arange(3 * length) - length + 0.5
+        # a crop is at most 1.3 times the longer side, about a point within: it reaches no farther out than that side
+        places = torch.arange(length + 2 * longest) - longest + 0.5
         centres = corner[:, axis, None] + (torch.arange(size) + 0.5) * step
         weight = (1 - (places - centres[..., None]).abs() / reach[..., None]).clamp(min=0)
         there = (places > -pad[:, None]) & (places < length + pad[:, None])
         weight = weight * there[:, None]
-        weight = weight / weight.sum(dim=-1, keepdim=True)
-        weights.append(weight[..., length : 2 * length])
+        weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+        weights.append(weight[..., longest : longest + length])
     return _resampled(picture, weights[1], weights[0])
 
 

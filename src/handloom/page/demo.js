@@ -15,6 +15,7 @@ let socket = null; // open while frames flow
 let stream = null; // of the camera
 let still = null;  // the picture last shown, and its hands
 let ticks = [];    // when answers came, ms
+let turn = 0;      // counts what was begun: an answer to an earlier one comes too late
 
 function say(text, wrong = false) {
   byId("message").textContent = text;
@@ -67,6 +68,7 @@ function draw(source, width, height, hands, scale, mirrored, mask = null) {
 }
 
 function stop() {
+  turn++;
   stream?.getTracks().forEach(track => track.stop());
   socket?.close();
   stream = socket = still = null;
@@ -114,9 +116,12 @@ async function startCamera() {
     say("This browser gives no camera to this page. Open it as http://127.0.0.1 or http://localhost.", true);
     return;
   }
+  const own = turn;
+  let opened;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } } });
+    opened = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } } });
   } catch (error) {
+    if (own !== turn) return;
     const why = {
       NotAllowedError: "The camera was not allowed. Allow it beside the page's address, then start again.",
       NotFoundError: "No camera was found. Plug one in, or open a picture or a video.",
@@ -125,12 +130,19 @@ async function startCamera() {
     say(why[error.name] ?? `The camera could not be opened (${error.name}). Open a picture or a video instead.`, true);
     return;
   }
+  if (own !== turn) {
+    opened.getTracks().forEach(track => track.stop());
+    return;
+  }
+  stream = opened;
   stream.getVideoTracks()[0].onended = () => {
+    if (stream !== opened) return;
     stop();
     say("The camera was closed. Start it again, or open a picture or a video.", true);
   };
   video.srcObject = stream;
   await video.play();
+  if (own !== turn) return;
   byId("camera").textContent = "Stop camera";
   say("");
   follow(true);
@@ -141,23 +153,30 @@ async function openPicture(file) {
     say(`That picture has ${(file.size / 2 ** 20).toFixed(0)} MB; the demo takes up to ${MAX_UPLOAD / 2 ** 20}. Shrink it first.`, true);
     return;
   }
-  const begun = performance.now();
+  const begun = performance.now(), own = ++turn;
   let response, said;
   try {
     response = await fetch(`picture?min_score=${settings().min_score}`, { method: "POST", body: file });
     said = await response.json();
   } catch {
-    say("The connection to handloom was lost. See whether `handloom demo` still runs, then try again.", true);
+    if (own === turn) say("The connection to handloom was lost. See whether `handloom demo` still runs, then try again.", true);
     return;
   }
+  if (own !== turn) return;
   if (!response.ok) {
     say(response.status === 413 ? "That picture is too large for the demo. Shrink it first." : said.error ?? `It could not be read (${response.status}).`, true);
     return;
   }
-  still = { file, said, picture: await createImageBitmap(file), mask: await tinted(said.mask) };
-  showStill();
   show(said.hands, said.ms, performance.now() - begun, false);
   say(said.hands.length ? "" : "No hand was found. A lower least score finds more, and more that is none.");
+  try {
+    const [picture, mask] = [await createImageBitmap(file), await tinted(said.mask)];
+    if (own !== turn) return;
+    still = { file, said, picture, mask };
+    showStill();
+  } catch {
+    if (own === turn) say("This browser cannot show that kind of picture; what was found stands below in numbers.", true);
+  }
 }
 
 function showStill() {
@@ -185,10 +204,13 @@ async function open(file) {
   stop();
   say("");
   if (file.type.startsWith("video/")) {
+    const own = turn;
     video.src = URL.createObjectURL(file);
     try {
       await video.play();
+      if (own !== turn) return;
     } catch {
+      if (own !== turn) return;
       stop();
       say("This browser cannot play that video. Convert it to MP4 (H.264) or WebM, or use `handloom predict`.", true);
       return;
