@@ -54,7 +54,9 @@ def models(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "params": chosen.model_dump(),
             "facts": {"image_size": 128, "crop_scale": 1.3},
         }
-        net = build(*task.outputs(chosen), TINY)
-        net.get_submodule("head").bias.data[0] += 0.5  # so that they see hands, if not where they are
+        net = build(*task.outputs(chosen), chosen.model.model_dump())
+        next(head for name, head in net.named_modules() if name.endswith("head")).bias.data[0] += (
+            0.5  # so that they see hands, if not where they are
+        )
         save_model(folder / f"{task.name}.safetensors", net, about)
     return folder

@@ -1,7 +1,12 @@
 import pytest
 import torch
+from torch import Tensor, nn
 
+from handloom import heatmaps
 from handloom.models.build import build
+from handloom.models.unet import Output
+from handloom.models.upright import Upright
+from handloom.skeleton import MIDDLE_MCP, WRIST
 
 
 @pytest.mark.parametrize("stem", [1, 2, 4])
@@ -25,3 +30,43 @@ def test_normalisation_is_inside_and_is_no_weight() -> None:
     net = build(1, 0, {"width": 4, "depth": 1, "stem": 1, "decoder": 0.5, "cap": 8})
     assert net.state_dict()["mean"] == 118
     assert "mean" not in dict(net.named_parameters())
+
+
+class Pointer(nn.Module):
+    """Sees the wrist where red is brightest and the middle finger's base where green is; notes what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Output:
+        self.shown.append(images)
+        maps = images.new_zeros(len(images), 21, *images.shape[2:])
+        maps[:, WRIST], maps[:, MIDDLE_MCP] = images[:, 0], images[:, 1]
+        return Output(maps, images.mean(dim=(2, 3)))
+
+
+def blobs(wrist: tuple[int, int], base: tuple[int, int]) -> Tensor:
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    red, green = (30 * torch.exp(-((x - u) ** 2 + (y - v) ** 2) / 18) for u, v in (wrist, base))
+    return torch.stack([red, green, torch.zeros(64, 64)])[None]
+
+
+def test_upright_reads_a_crop_again_turned_and_answers_in_the_crops_own_frame() -> None:
+    net = Upright(Pointer()).eval()
+    said = net(blobs((20, 40), (44, 24)))
+    turned = net.net.shown[1]
+    places, _ = heatmaps.decode(heatmaps.softmax(turned), 4)
+    wrist, base = places[0, 0], places[0, 1]
+    assert abs(wrist[0] - base[0]) < 0.3
+    assert base[1] < wrist[1] - 25
+    found, _ = heatmaps.decode(heatmaps.softmax(said.maps), 4)
+    assert (found[0, WRIST] - torch.tensor([20.0, 40.0])).norm() < 0.3
+    assert (found[0, MIDDLE_MCP] - torch.tensor([44.0, 24.0])).norm() < 0.3
+    assert torch.equal(said.numbers, turned.mean(dim=(2, 3)))
+
+
+def test_in_training_upright_is_the_net_itself() -> None:
+    net = Upright(Pointer()).train()
+    net(blobs((20, 40), (44, 24)))
+    assert len(net.net.shown) == 1

@@ -64,12 +64,15 @@ def test_every_epoch_sees_every_row_once() -> None:
 
 @pytest.mark.parametrize("task", [SEGMENT, POSE])
 def test_it_overfits_eight_samples(task: Task, prepared: Path, params: Params, tmp_path: Path) -> None:
-    still = params.segment.augment.model_copy(
-        update={"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "flip": 0.0, "color": 0.0}
+    section = getattr(params, task.name)
+    still = section.augment.model_copy(update=dict.fromkeys(type(section.augment).model_fields, 0.0))
+    once = section.model.model_copy(
+        update={name: False for name in type(section.model).model_fields if name == "upright"}
     )
-    steady = getattr(params, task.name).model_copy(
+    steady = section.model_copy(
         update={
             "augment": still,
+            "model": once,
             "epochs": 400.0,
             "batch_size": 8,
             "validate_every": 400,

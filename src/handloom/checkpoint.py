@@ -63,7 +63,9 @@ def load_model(path: Path, task: str) -> Model:
         net = build(maps, numbers, about["params"]["model"])
         net.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: weights and description do not fit, got '{error}'; train it again") from None
+        raise CheckpointError(
+            f"{path}: weights and description do not fit, got '{first_line(error)}'; train it again"
+        ) from None
     return Model(net.eval(), about)
 
 

@@ -103,6 +103,20 @@ class AugmentParams(Section):
     """Relative range of contrast, brightness and the gain of each channel."""
 
 
+class PoseModelParams(ModelParams):
+    """Shape of the keypoint net."""
+
+    upright: bool
+    """Whether it reads each crop twice: as it is, and turned so that the hand it saw stands upright."""
+
+
+class PoseAugmentParams(AugmentParams):
+    """Ranges of the random changes to a hand's crop."""
+
+    upright: Fraction
+    """Share of crops that are first turned so that the middle finger's base stands above the wrist."""
+
+
 class TrainParams(Section):
     """How one of the two nets is trained."""
 
@@ -158,6 +172,8 @@ class SegmentParams(TrainParams):
 class PoseParams(TrainParams):
     """Training of the keypoint net."""
 
+    model: PoseModelParams
+    augment: PoseAugmentParams
     loss: Literal["cross_entropy", "l2", "weighted_l2", "l1", "bce", "soft_iou"]
     """What holds the maps to their targets; all but the first are there to show why they fail or lag."""
     target_peak: Literal["density", "one"]

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from handloom import metrics
 from handloom.metrics import Floats
-from handloom.skeleton import MIDDLE_MCP
-
-WRIST: Final = 0
+from handloom.skeleton import MIDDLE_MCP, WRIST
 
 
 def _over_keypoints(values: Floats) -> float:

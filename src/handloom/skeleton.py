@@ -14,6 +14,7 @@ NAMES: Final = ("wrist", *(f"{finger}_{joint}" for finger in FINGERS for joint i
 """Keypoint names, index for index."""
 
 NUM_KEYPOINTS: Final = len(NAMES)
+WRIST: Final = NAMES.index("wrist")
 MIDDLE_MCP: Final = NAMES.index("middle_mcp")
 
 BONES: Final = tuple(

@@ -189,8 +189,7 @@ def _mirror_pose(output: Output, params: PoseParams) -> Output:
 
 def _calibrate(net: nn.Module, predictions: Predictions, truth: PoseSet) -> None:
     """Make the probabilities of `visible` and `right` those of the validation split; both stay in their order."""
-    layer = net.get_submodule("numbers")
-    assert isinstance(layer, nn.Linear)
+    (layer,) = (module for module in net.modules() if isinstance(module, nn.Linear))
     scale = calibration.platt(predictions["visible"].ravel(), truth.visible[:].ravel())
     calibration.rescale(layer, slice(0, NUM_KEYPOINTS), *scale)
     scale = calibration.platt(predictions["right"], truth.sides[:] == RIGHT)

@@ -3,6 +3,7 @@ import math
 import torch
 from torch import Generator
 
+from handloom import warp
 from handloom.data import augment
 from handloom.params import AugmentParams
 
@@ -18,13 +19,13 @@ def test_ranges_of_zero_change_nothing() -> None:
     affines = augment.draw_affines(STILL, 3, 16, seeded())
     assert torch.equal(affines, torch.eye(2, 3).repeat(3, 1, 1))
     images = torch.rand(3, 3, 16, 16) * 255
-    assert torch.allclose(augment.warp_images(images, affines, 16), images, atol=1e-3)
+    assert torch.allclose(warp.warp_images(images, affines, 16), images, atol=1e-3)
     assert torch.allclose(augment.change_color(images, 0.0, seeded()), images, atol=1e-4)
 
 
 def test_a_smaller_output_is_the_middle_of_the_picture() -> None:
     images = torch.rand(1, 3, 20, 20)
-    warped = augment.warp_images(images, torch.eye(2, 3)[None], 16)
+    warped = warp.warp_images(images, torch.eye(2, 3)[None], 16)
     assert torch.allclose(warped, images[..., 2:18, 2:18], atol=1e-5)
 
 
@@ -32,8 +33,8 @@ def test_a_mirror_moves_x_to_w_minus_1_minus_x() -> None:
     mirror = STILL.model_copy(update={"flip": 1.0})
     affines = augment.draw_affines(mirror, 1, 8, seeded())
     image = torch.arange(64.0).view(1, 1, 8, 8)
-    assert torch.allclose(augment.warp_images(image, affines, 8), image.flip(-1), atol=1e-3)
-    moved = augment.warp_points(torch.tensor([[[1.0, 6.0]]]), affines, 8)
+    assert torch.allclose(warp.warp_images(image, affines, 8), image.flip(-1), atol=1e-3)
+    moved = warp.warp_points(torch.tensor([[[1.0, 6.0]]]), affines, 8)
     assert torch.allclose(moved, torch.tensor([[[6.0, 6.0]]]), atol=1e-5)
 
 
@@ -46,8 +47,8 @@ def test_points_go_where_the_picture_goes() -> None:
     at = points[:, 0] + margin
     images = torch.exp(-((x - at[:, 0, None, None]) ** 2 + (y - at[:, 1, None, None]) ** 2) / (2 * 2.0**2))
     affines = augment.draw_affines(WILD, count, size, seeded())
-    warped = augment.warp_images(images[:, None], affines, size)[:, 0]
-    moved = augment.warp_points(points, affines, size)[:, 0]
+    warped = warp.warp_images(images[:, None], affines, size)[:, 0]
+    moved = warp.warp_points(points, affines, size)[:, 0]
     inside = ((moved > 8) & (moved < size - 9)).all(dim=1)
     assert inside.sum() > 15
     v, u = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")

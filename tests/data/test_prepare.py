@@ -13,6 +13,7 @@ from handloom.data.prepared import PoseSet, SegmentSet, load_facts
 from handloom.data.rhd import RhdArchive, hand_mask
 from handloom.errors import DataError
 from handloom.params import Params
+from handloom.skeleton import MIDDLE_MCP, WRIST
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_the_stored_mask_of_a_crop_is_its_own_hands(archive: Path, prepared: Pat
 
 def test_a_mirrored_left_hand_is_a_right_one(prepared: Path, params: Params) -> None:
     still = {"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "color": 0.0}
-    mirror = params.pose.augment.model_copy(update={**still, "flip": 1.0})
+    mirror = params.pose.augment.model_copy(update={**still, "upright": 0.0, "flip": 1.0})
     pose, segment = PoseSet.load(prepared / "pose", "test"), SegmentSet.load(prepared / "segment", "test")
     rows, draw = np.arange(6), torch.Generator()
     (pictures, own), (mirrored, other) = pose.batch(rows), pose.augmented(rows, mirror, draw)
@@ -138,6 +139,16 @@ def test_a_mirrored_left_hand_is_a_right_one(prepared: Path, params: Params) -> 
     # and without a mirror, sides stay
     _, straight = segment.augmented(rows, mirror.model_copy(update={"flip": 0.0}), draw)
     assert torch.equal(straight.right, true.right)
+
+
+def test_upright_crops_show_the_hand_standing(prepared: Path, params: Params) -> None:
+    still = {"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "color": 0.0, "flip": 0.5}
+    pose, rows = PoseSet.load(prepared / "pose", "train"), np.arange(12)
+    for share in (0.0, 1.0):
+        chosen = params.pose.augment.model_copy(update={**still, "upright": share})
+        _, target = pose.augmented(rows, chosen, torch.Generator().manual_seed(1))
+        across, up = (target.points[:, WRIST] - target.points[:, MIDDLE_MCP]).unbind(dim=1)
+        assert bool((across.abs() < 1e-3).all() and (up > 0).all()) == bool(share)
 
 
 def test_too_few_samples_for_a_split_are_refused(archive: Path, params: Params, tmp_path: Path) -> None:

@@ -1,14 +1,9 @@
-"""Random changes to a batch of pictures and what goes with them, on any device.
-
-One affine map per sample serves pictures, masks and points alike. It maps *output* to *input* pixels about the
-centres of both, (x, y) in pixels, as `grid_sample` wants; points go the inverse way.
-"""
+"""Random changes to a batch of pictures: affine maps for `warp`, and colors."""
 
 import math
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from handloom.params import AugmentParams
 
@@ -26,30 +21,6 @@ def draw_affines(params: AugmentParams, count: int, size: int, generator: Genera
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     rows = [torch.stack([cos * mirror, -sin, shift[0]], dim=-1), torch.stack([sin * mirror, cos, shift[1]], dim=-1)]
     return torch.stack(rows, dim=-2)
-
-
-def mirrored(affines: Tensor) -> Tensor:
-    """Give which maps mirror their picture, so that a left hand shows as a right one; (B, 2, 3) -> (B,) bool."""
-    flipped: Tensor = torch.linalg.det(affines[:, :, :2]) < 0
-    return flipped
-
-
-def warp_images(images: Tensor, affines: Tensor, size: int) -> Tensor:
-    """Sample (B, C, H, W) pictures at the centres of (size, size) output pixels; mirrored beyond the border."""
-    height, width = images.shape[-2:]
-    axis = torch.arange(size, device=images.device, dtype=torch.float32) - (size - 1) / 2
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    grid = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(-1, 3) @ affines.to(images.device).mT
-    grid = grid.view(-1, size, size, 2) / torch.tensor([width / 2, height / 2], device=images.device)
-    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-
-
-def warp_points(points: Tensor, affines: Tensor, size: int) -> Tensor:
-    """Move (B, K, 2) points of the unchanged (size, size) picture to where the warped picture shows them."""
-    affines, centre = affines.to(points.device), (size - 1) / 2
-    offset = points - centre - affines[:, None, :, 2]
-    moved: Tensor = torch.linalg.solve(affines[:, :, :2], offset.mT).mT + centre
-    return moved
 
 
 def change_color(images: Tensor, amount: float, generator: Generator) -> Tensor:

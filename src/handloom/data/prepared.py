@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from handloom import warp
 from handloom.data import augment
 from handloom.errors import DataError
 from handloom.geometry import Box
-from handloom.params import AugmentParams
+from handloom.params import AugmentParams, PoseAugmentParams
+from handloom.skeleton import MIDDLE_MCP, WRIST
 
 LEFT, RIGHT = 1, 2
 """Values of masks and of `sides`."""
@@ -96,10 +98,10 @@ class SegmentSet:
         affines = augment.draw_affines(params, len(rows), self.size, draw)
         masks = torch.from_numpy(self.masks[rows])
         sides = torch.stack([masks == LEFT, masks == RIGHT], dim=1).float()
-        warped = augment.warp_images(torch.cat([_tensor(self.images, rows), sides * 255], dim=1), affines, self.size)
+        warped = warp.warp_images(torch.cat([_tensor(self.images, rows), sides * 255], dim=1), affines, self.size)
         pictures = augment.change_color(warped[:, :3], params.color, draw).contiguous(memory_format=IMAGE_FORMAT)
         hand = warped[:, 3] + warped[:, 4] >= 127.5
-        right = (warped[:, 4] > warped[:, 3]) != augment.mirrored(affines)[:, None, None]
+        right = (warped[:, 4] > warped[:, 3]) != warp.mirrored(affines)[:, None, None]
         return pictures, Mask(hand.float(), (hand & right).float())
 
 
@@ -150,15 +152,20 @@ class PoseSet:
         target = Keypoints(points, visible, right, (whole[:, 3] >= 127.5).float())
         return whole[:, :3].contiguous(memory_format=IMAGE_FORMAT), target
 
-    def augmented(self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator) -> tuple[Tensor, Keypoints]:
+    def augmented(
+        self, rows: NDArray[np.int64], params: PoseAugmentParams, draw: Generator
+    ) -> tuple[Tensor, Keypoints]:
         """Give the same after random changes; a keypoint that leaves the crop counts as not visible."""
         affines = augment.draw_affines(params, len(rows), self.size, draw)
-        warped = augment.warp_images(self._with_masks(rows), affines, self.size)
         points, visible, right = self._truth(rows)
-        points = augment.warp_points(points, affines, self.size)
+        turned = torch.rand(len(rows), generator=draw) < params.upright
+        turns = warp.upright(points[:, WRIST], points[:, MIDDLE_MCP])[..., :2]
+        affines = torch.where(turned[:, None, None], turns @ affines, affines)
+        warped = warp.warp_images(self._with_masks(rows), affines, self.size)
+        points = warp.warp_points(points, affines, self.size)
         inside = ((points > -0.5) & (points < self.size - 0.5)).all(dim=-1)
         pictures = augment.change_color(warped[:, :3], params.color, draw).contiguous(memory_format=IMAGE_FORMAT)
-        right = (right != augment.mirrored(affines).float()).float()
+        right = (right != warp.mirrored(affines).float()).float()
         return pictures, Keypoints(points, visible & inside, right, (warped[:, 3] >= 127.5).float())
 
     def _with_masks(self, rows: NDArray[np.int64]) -> Tensor:

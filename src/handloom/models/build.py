@@ -6,8 +6,10 @@ from typing import Any
 from torch import nn
 
 from handloom.models.unet import UNet
+from handloom.models.upright import Upright
 
 
 def build(maps: int, numbers: int, sizes: Mapping[str, Any]) -> nn.Module:
     """Give a fresh net of so many maps and numbers; `sizes` is the `model` section of a net's params."""
-    return UNet(maps, numbers, **sizes)
+    net = UNet(maps, numbers, **{name: size for name, size in sizes.items() if name != "upright"})
+    return Upright(net) if sizes.get("upright") else net

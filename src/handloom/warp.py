@@ -1,0 +1,48 @@
+"""Affine maps of batches of pictures and what goes with them, on any device.
+
+One map per sample, (B, 2, 3), serves pictures, masks and points alike. It maps *output* to *input* pixels about the
+centres of both, (x, y) in pixels, as `grid_sample` wants; points go the inverse way.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def upright(below: Tensor, above: Tensor) -> Tensor:
+    """Give the turns that show one point straight above another; two (B, 2) -> (B, 2, 3). Equal points turn nothing."""
+    way = above - below
+    length = way.norm(dim=1, keepdim=True)
+    x, y = torch.where(length > 0, way / length.clamp(min=1e-9), way.new_tensor([0.0, -1.0])).unbind(dim=1)
+    nothing = torch.zeros_like(x)
+    return torch.stack([torch.stack([-y, -x, nothing], dim=-1), torch.stack([x, -y, nothing], dim=-1)], dim=-2)
+
+
+def back(turns: Tensor) -> Tensor:
+    """Give the opposite turns."""
+    rotation = turns[..., :2]
+    return torch.cat([rotation.mT, torch.zeros_like(turns[..., 2:])], dim=-1)
+
+
+def mirrored(affines: Tensor) -> Tensor:
+    """Give which maps mirror their picture, so that a left hand shows as a right one; (B, 2, 3) -> (B,) bool."""
+    flipped: Tensor = torch.linalg.det(affines[:, :, :2]) < 0
+    return flipped
+
+
+def warp_images(images: Tensor, affines: Tensor, size: int, padding: str = "reflection") -> Tensor:
+    """Sample (B, C, H, W) pictures at the centres of (size, size) output pixels; `padding` as `grid_sample` has it."""
+    height, width = images.shape[-2:]
+    axis = torch.arange(size, device=images.device, dtype=torch.float32) - (size - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    grid = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(-1, 3) @ affines.to(images.device).mT
+    grid = grid.view(-1, size, size, 2) / torch.tensor([width / 2, height / 2], device=images.device)
+    return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+
+
+def warp_points(points: Tensor, affines: Tensor, size: int) -> Tensor:
+    """Move (B, K, 2) points of the unchanged (size, size) picture to where the warped picture shows them."""
+    affines, centre = affines.to(points.device), (size - 1) / 2
+    offset = points - centre - affines[:, None, :, 2]
+    moved: Tensor = torch.linalg.solve(affines[:, :, :2], offset.mT).mT + centre
+    return moved
