@@ -68,7 +68,7 @@ def _exported(
     about: Mapping[str, Any],
 ) -> bytes:
     """Give a module as a file; `names` of inputs and of outputs."""
-    with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"):
+    with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"), _quiet("onnx_ir"):
         warnings.simplefilter("ignore")  # of torch's exporter, about itself
         program = torch.onnx.export(
             net, example, dynamo=True, dynamic_shapes=shapes, input_names=names[0], output_names=names[1], verbose=False
