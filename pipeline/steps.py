@@ -116,7 +116,7 @@ def evaluate() -> None:
     of_masks = evaluation.evaluate_segment(
         segment, masks, size, flip=params.flip_test, scales=params.mask_scales, resamples=resamples
     )
-    found = evaluation.find_hands(of_masks.predictions["labels"], masks, hands)
+    found = evaluation.find_hands(of_masks.predictions, masks, hands)
     with RhdArchive(layout.raw_archive()) as archive:
         of_hands = evaluation.evaluate_pose(pose, hands, found, archive, size, resamples)
         ids = [int(masks.ids[row]) for row in plots.spread(len(masks), (count + 1) // 2)]

@@ -14,7 +14,16 @@ from handloom import heatmaps, images, plots
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive
-from handloom.evaluation import box_scores, evaluate_pose, evaluate_segment, find_hands, heatmap_box_iou, recrop
+from handloom.evaluation import (
+    LIKELY_SIDE,
+    MIN_OVERLAP,
+    box_scores,
+    evaluate_pose,
+    evaluate_segment,
+    find_hands,
+    heatmap_box_iou,
+    recrop,
+)
 from handloom.geometry import to_images
 from handloom.inference import HandFinder
 from handloom.models.unet import Output
@@ -90,8 +99,12 @@ def labels_of(sides: np.ndarray) -> np.ndarray:
     return np.where((sides == 2) & ~(sides == 1).any(axis=(1, 2), keepdims=True), 1, sides).astype(np.uint8)
 
 
+def found_in(labels: np.ndarray) -> dict[str, np.ndarray]:
+    return {"labels": labels, "logits": np.where(labels > 0, 10.0, -10.0)}
+
+
 def evaluated(model: Model, hands: PoseSet, masks: SegmentSet, archive: Path) -> Any:
-    found = find_hands(labels_of(masks.masks[:]), masks, hands)
+    found = find_hands(found_in(labels_of(masks.masks[:])), masks, hands)
     with RhdArchive(archive) as raw:
         return evaluate_pose(model, hands, found, raw, len(hands), FEW)
 
@@ -158,7 +171,7 @@ def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet, mask
 
 def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
     said = evaluate_segment(masks_said(masks.masks[:]), masks, 3, flip=False, scales=[1.0], resamples=FEW)
-    found = find_hands(said.predictions["labels"], masks, hands)
+    found = find_hands(said.predictions, masks, hands)
     apart = np.array([len(np.unique(masks.masks[list(masks.ids).index(i)])) == 2 for i in hands.ids])
     assert apart.any()
     assert found.iou[apart].min() == 1.0  # hands that are alone in their picture
@@ -172,19 +185,26 @@ def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: Segment
     assert (own - other).abs().mean() < 25
 
 
-def test_a_missed_hand_is_read_from_the_whole_picture(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
-    nothing = np.zeros(masks.masks.shape, np.uint8)
-    found = find_hands(nothing, masks, hands)
-    assert (found.iou == 0).all()
-    assert found.boxes.tolist() == [[0, 0, 320, 320]] * len(hands)
+def test_a_missed_hand_is_read_where_one_is_likeliest_beside_the_found_ones(
+    hands: PoseSet, masks: SegmentSet, archive: Path
+) -> None:
+    said = found_in(np.zeros(masks.masks.shape, np.uint8))
+    said["labels"][:, 100:120, 10:30], said["logits"][:, 100:120, 10:30] = 1, 10
+    said["logits"][:, 20:26, 90:96] = -1  # nearly a hand
+    found = find_hands(said, masks, hands)
+    missed = found.iou < MIN_OVERLAP
+    assert missed.mean() > 0.9
+    hand = int(np.flatnonzero(missed)[0])
+    crop = found.crops[hand]
+    middle, side = np.array([(crop.left + crop.right) / 2, (crop.top + crop.bottom) / 2]), LIKELY_SIDE * 320
+    assert middle == pytest.approx(np.array([93, 23]) * 320 / 128, abs=320 / 128)
+    assert (crop.width, crop.height) == pytest.approx((side, side))
     with RhdArchive(archive) as raw:
         again = recrop(hands, found, raw)
-        picture = raw.color("evaluation", int(hands.ids[0]))
-    assert np.abs(again.images[0].astype(int) - np.asarray(Image.fromarray(picture).resize((128, 128), 2))).max() <= 1
-    # somewhere else altogether is missed too
-    elsewhere = nothing.copy()
-    elsewhere[:, :8, :8] = ~(masks.masks[:, :20, :20] > 0).any(axis=(1, 2))[:, None, None]
-    assert (find_hands(elsewhere, masks, hands).iou < 0.2).all()
+        picture = raw.color("evaluation", int(hands.ids[hand]))
+    assert np.array_equal(again.images[hand], images.crop(picture, crop, again.size))
+    there = to_images(again.keypoints, again.boxes, again.size)
+    assert np.abs(there - to_images(hands.keypoints[:], hands.boxes[:], hands.size)).max() < 1e-3
 
 
 def test_the_reports_own_figure_cannot_tell_flat_maps_from_good_ones(hands: PoseSet) -> None:
