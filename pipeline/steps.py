@@ -12,7 +12,7 @@ import pandas as pd
 
 from handloom import files
 from handloom.params import Params
-from handloom.tracking import RUNS_PAGE
+from handloom.tracking import RUNS_PAGE, flatten
 from pipeline import layout
 
 
@@ -170,23 +170,45 @@ def export() -> None:
         f"{layout.ONNX}/hands.onnx: picture to hands, {len(content) / 1e6:.1f} MB; {alike:.1%} of keypoints alike"
     )
     files.write(layout.METRICS / "export.json", _json(figures))
+    _track_export(finder, pictures, figures, params.model_dump())
     _say(
         f"{layout.ONNX}: two nets in two forms, and both in one",
-        f"handloom predict --models {layout.ONNX} --int8 PICTURE",
+        f"handloom predict --models {layout.ONNX} PICTURE",
     )
+
+
+@contextmanager
+def _run(stage: str, params: dict[str, Any]) -> Iterator[Any]:
+    """Open a stage's run, which says what it read."""
+    from handloom import checkpoint, tracking
+
+    deps = {str(path): files.dvc_hash(path) for path in layout.deps(stage)}
+    key = checkpoint.key_of(stage, params, deps)
+    tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
+    with tracking.run(stage, key, {stage: params}, tags) as run:
+        yield run
 
 
 def _track_evaluation(scores: dict[str, dict[str, Any]], params: dict[str, Any]) -> None:
     """Give the evaluation a run of its own, with the headline figures and the pictures."""
-    from handloom import checkpoint, tracking
-
-    deps = {str(path): files.dvc_hash(path) for path in layout.deps("evaluate")}
-    key = checkpoint.key_of("evaluate", params, deps)
-    tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
-    with tracking.run("evaluate", key, {"evaluate": params}, tags) as run:
-        run.metrics(tracking.flatten(scores), 0)
+    with _run("evaluate", params) as run:
+        run.metrics(flatten(scores), 0)
         for figure in sorted(layout.FIGURES.glob("*.png")):
             run.file(figure, "figures")
+
+
+def _track_export(finder: Any, pictures: Any, figures: dict[str, Any], params: dict[str, Any]) -> None:
+    """Register both nets as one model of encoded pictures, with a picture that has hands as its example."""
+    from handloom import images
+    from handloom.inference import MIN_SCORE
+    from handloom.results import answer
+
+    picture = next((each for each in pictures if finder(each, min_score=0)), pictures[0])
+    asked = pd.DataFrame({"picture": [images.encode_png(picture)]})
+    nets = {net: layout.ONNX / f"{net}.onnx" for net in ("segment", "pose")}
+    with _run("export", params) as run:
+        run.metrics(flatten(figures), 0)
+        run.model(nets, asked, {"min_score": MIN_SCORE}, [answer(picture, finder(picture, min_score=0))])
 
 
 def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> None:

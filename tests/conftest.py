@@ -7,12 +7,13 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same bits twice are promised on a
 import pytest
 import torch
 
-from handloom.checkpoint import save_model
+from handloom import export
+from handloom.checkpoint import load_model, save_model
 from handloom.data.prepare import prepare
 from handloom.data.synthetic.archive import write_archive
 from handloom.models.build import build
 from handloom.params import Params
-from handloom.tasks import POSE, SEGMENT
+from handloom.tasks import POSE, SEGMENT, TASKS
 
 torch.set_num_threads(1)  # 309 s became 20 s: two threads wait for each other on nets this small
 
@@ -59,4 +60,18 @@ def models(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             0.5  # so that they see hands, if not where they are
         )
         save_model(folder / f"{task.name}.safetensors", net, about)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(models: Path, prepared: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both nets as ONNX, in both forms."""
+    folder = tmp_path_factory.mktemp("onnx")
+    any_drop = params.export.model_copy(update={"max_drop": 1.0})  # what has learnt nothing scores by chance
+    for name, task in TASKS.items():
+        validation = task.data.load(prepared / name, "val")
+        made = export.export(load_model(models / f"{name}.safetensors", name), task, validation, any_drop)
+        (folder / f"{name}.onnx").write_bytes(made.onnx)
+        (folder / f"{name}.int8.onnx").write_bytes(made.int8)
+        assert len(made.int8) == made.figures["int8_bytes"]
     return folder

@@ -17,20 +17,6 @@ from handloom.skeleton import NAMES
 from handloom.tasks import POSE, TASKS, Task
 
 
-@pytest.fixture(scope="module")
-def exported(models: Path, prepared: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both nets as ONNX, in both forms."""
-    folder = tmp_path_factory.mktemp("onnx")
-    any_drop = params.export.model_copy(update={"max_drop": 1.0})  # what has learnt nothing scores by chance
-    for name, task in TASKS.items():
-        validation = task.data.load(prepared / name, "val")
-        made = export.export(load_model(models / f"{name}.safetensors", name), task, validation, any_drop)
-        (folder / f"{name}.onnx").write_bytes(made.onnx)
-        (folder / f"{name}.int8.onnx").write_bytes(made.int8)
-        assert len(made.int8) == made.figures["int8_bytes"]
-    return folder
-
-
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", TASKS)
 def test_an_exported_net_says_what_torch_says(name: str, batch: int, models: Path, exported: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from handloom.inference import Reading, Regions, without_padding
+from handloom.inference import Reading, Regions, _owners, without_padding
 
 
 def regions(text: str, height: int, width: int) -> Regions:
@@ -42,6 +42,18 @@ def test_no_hand_is_seen_in_the_padding() -> None:
 
 def test_the_surety_of_a_hand_is_its_pixels_mean_probability() -> None:
     assert np.isclose(regions("1. ..", 2, 2).surety(1), 1 / (1 + np.exp(-4.0)))
+
+
+def test_regions_that_are_read_alike_are_parts_of_one_hand() -> None:
+    points = np.random.default_rng(0).uniform(0, 100, (21, 2)).astype(np.float32)
+    seen = np.ones(21, np.float32)
+    readings = [Reading(points + shift, seen, 0.5) for shift in (0, 60, 3)]
+    owners = _owners(readings, np.array([0.6, 0.9, 0.8]))
+    assert owners.tolist() == [2, 1, 2]
+    joined = regions("1233 1233 1..3 1...", 4, 4).joined(owners)
+    assert joined.labels.tolist() == [[3, 2, 3, 3], [3, 2, 3, 3], [3, 0, 0, 3], [3, 0, 0, 0]]
+    box = joined.box(3)
+    assert (box.left, box.top, box.right, box.bottom) == (0, 0, 4, 4)
 
 
 def test_a_reading_says_what_is_likelier() -> None:

@@ -74,5 +74,22 @@ def test_a_hand_in_many_small_pieces_is_all_of_them() -> None:
     assert (part(mask, votes(mask, np.full((64, 2), 0.5))) > 0).sum() == mask.sum()
 
 
+def test_hands_of_two_sides_part_though_their_centres_are_near() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 10:50] = True
+    columns = np.arange(64)
+    centres = votes(mask, np.stack([np.where(columns < 30, 0.45, 0.53), np.full(64, 0.47)], axis=1))
+    right = np.where(columns < 30, -4.0, 4.0) * np.ones((64, 64))
+    assert boxes(part(mask, centres)) == [Box(10, 20, 50, 40)]
+    assert boxes(part(mask, centres, right)) == [Box(10, 20, 30, 40), Box(30, 20, 50, 40)]
+
+
+def test_a_hand_of_which_some_pixels_take_the_wrong_side_is_one() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 20:40] = True
+    right = np.where(np.arange(64) < 27, -4.0, 4.0) * np.ones((64, 64))
+    assert boxes(part(mask, votes(mask, np.full((64, 2), 0.47)), right)) == [Box(20, 20, 40, 40)]
+
+
 def test_tight_box_holds_every_pixel() -> None:
     assert tight_box(MASK) == Box(0, 0, 6, 4)

@@ -48,17 +48,22 @@ def test_fragments_are_scipys() -> None:
     assert sorted(filter(None, whole._sizes(numbers).int().tolist())) == sorted(np.bincount(labels[mask])[1:].tolist())
 
 
-def test_parting_is_that_of_masks() -> None:
+@pytest.mark.parametrize("sided", [False, True])
+def test_parting_is_that_of_masks(sided: bool) -> None:
     mask = np.zeros((128, 128), bool)
     mask[30:60, 20:90] = mask[100:104, 100:104] = True
     columns = np.broadcast_to(np.where(np.arange(128) < 55, 0.3, 0.55), (128, 128))
-    votes = np.stack([columns, np.full((128, 128), 0.36)]).astype(np.float32)
+    upper = np.arange(128)[:, None] < 42
+    rows = np.broadcast_to(np.where(upper, 0.3, 0.4) if sided else 0.36, (128, 128))
+    votes = np.stack([columns, rows]).astype(np.float32)
     votes += np.random.default_rng(0).normal(0, 0.01, votes.shape).astype(np.float32)
-    said, labels = whole._parted(torch.from_numpy(mask), torch.from_numpy(votes)).numpy(), masks.part(mask, votes)
-    assert labels.max() == 2
+    right = np.where(upper, -2.0, 2.0) * np.ones((128, 128)) if sided else None
+    labels = masks.part(mask, votes, right)
+    said = whole._parted(*(None if each is None else torch.from_numpy(each) for each in (mask, votes, right))).numpy()
+    assert labels.max() == (4 if sided else 2)
     assert not labels[100:104, 100:104].any()
     pairs = {(int(a), int(b)) for a, b in zip(said.ravel(), labels.ravel(), strict=True)}
-    assert len(pairs) == 3
+    assert len(pairs) == labels.max() + 1
     assert (0, 0) in pairs
 
 

@@ -12,10 +12,11 @@ SOME_FAILED = 3
 
 _models = click.option(
     "--models",
-    type=click.Path(path_type=Path),
-    help="Folder of trained (.safetensors) or exported (.onnx) nets.  [default: models; onnx with --int8]",
+    metavar="WHERE",
+    help="Folder of trained or exported nets, or a registered model (models:/handloom@current).  "
+    "[default: the bundled nets]",
 )
-_int8 = click.option("--int8", is_flag=True, help="The exported nets in int8: half the time, 1 MB each.")
+_int8 = click.option("--int8", is_flag=True, help="Of a folder, the exported nets in int8: half the time.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +35,7 @@ def handloom() -> None:
 @click.option("--masks", is_flag=True, help="Of pictures, as PNG: 0 none, 1 the first hand, 2 the next.")
 @click.option("--coco", is_flag=True, help="Of pictures, hands.coco.json beside hands.jsonl.")
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady keypoints in videos.")
-def predict(inputs: tuple[str, ...], out: Path, models: Path | None, int8: bool, **options: bool | float) -> None:
+def predict(inputs: tuple[str, ...], out: Path, models: str | None, int8: bool, **options: bool | float) -> None:
     """Find hands in INPUTS: pictures, videos, folders, globs, cameras (camera:0).
 
     Writes OUT/hands.jsonl, a line per picture or frame. What cannot be read is named and left out; the exit code is
@@ -47,15 +48,11 @@ def predict(inputs: tuple[str, ...], out: Path, models: Path | None, int8: bool,
     from handloom import batch
     from handloom.inference import HandFinder
 
-    done = batch.run(HandFinder.load(_folder(models, int8), int8=int8), sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
+    done = batch.run(HandFinder.load(models, int8=int8), sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
     failed = f"; {done.num_failed:,} of {len(sources):,} inputs failed" if done.num_failed else ""
     click.echo(f"{out}: {done.num_hands:,} hands in {done.num_pictures:,} pictures{failed}")
     if done.num_failed:
         raise SystemExit(SOME_FAILED)
-
-
-def _folder(models: Path | None, int8: bool) -> Path:
-    return models or Path("onnx" if int8 else "models")
 
 
 @handloom.command()
@@ -63,15 +60,13 @@ def _folder(models: Path | None, int8: bool) -> Path:
 @_int8
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(1024, 65535), help="On 127.0.0.1.")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
-def demo(models: Path | None, int8: bool, port: int, browser: bool) -> None:
+def demo(models: str | None, int8: bool, port: int, browser: bool) -> None:
     """Show hands live in a page: camera, pictures, videos. Everything stays on this machine."""
     from handloom import serve
     from handloom.inference import HandFinder
 
     address = f"http://127.0.0.1:{port}/"
-    serve.run(
-        serve.build(HandFinder.load(_folder(models, int8), int8=int8), port), port, lambda: _opened(address, browser)
-    )
+    serve.run(serve.build(HandFinder.load(models, int8=int8), port), port, lambda: _opened(address, browser))
 
 
 def _opened(address: str, browser: bool) -> None:

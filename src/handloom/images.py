@@ -4,7 +4,7 @@ import io
 import math
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ MAX_SIDE = 60_000
 _MAX_SQUARE = 6000
 
 
-def read(source: Path | BinaryIO, name: str = "", max_pixels: int = MAX_PIXELS) -> Picture:
+def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS) -> Picture:
     """Give a picture file as (H, W, 3) RGB, as a viewer shows it: turned upright by its EXIF tag.
 
     Raises DataError, which calls it `name` or by its path.

@@ -1,6 +1,6 @@
 """From a picture to hands: the mask net finds regions, each region becomes a crop, the pose net reads it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from handloom import images, masks
+from handloom import images, masks, tracking
 from handloom.checkpoint import Model, load_model
 from handloom.geometry import Box, Points
 from handloom.images import Picture
@@ -21,6 +21,10 @@ from handloom.tasks import POSE, SEGMENT
 
 MIN_SCORE: Final = 0.5
 """Hands with a lower score are not reported."""
+BUNDLED: Final = Path(__file__).parent / "weights"
+"""Nets that come with the package; `python -m pipeline.bundle` puts others in their place."""
+SAME_HAND: Final = 0.2
+"""Mean distance of keypoints, over the hand's extent, below which two regions are parts of one hand."""
 NO_HAND: Final = 10.0
 """Logit of what is surely none."""
 
@@ -42,13 +46,19 @@ class Regions:
         """Pixels of the picture that one of these covers."""
         return max(self.height, self.width) / len(self.labels)
 
+    def box(self, hand: int) -> Box:
+        """Give the box of a hand by its label, px of the picture."""
+        tight, step = masks.tight_box(self.labels == hand), self.step
+        right, bottom = min(float(self.width), tight.right * step), min(float(self.height), tight.bottom * step)
+        return Box(tight.left * step, tight.top * step, right, bottom)
+
     def boxes(self) -> list[Box]:
-        """Give one box per hand, px of the picture."""
-        step, width, height = self.step, float(self.width), float(self.height)
-        return [
-            Box(b.left * step, b.top * step, min(width, b.right * step), min(height, b.bottom * step))
-            for b in masks.boxes(self.labels)
-        ]
+        """Give one box per hand."""
+        return [self.box(hand) for hand in range(1, int(self.labels.max()) + 1)]
+
+    def joined(self, owners: NDArray[np.integer]) -> Self:
+        """Give each hand's pixels to its owner; (N,) indices from 0, as labels less one."""
+        return replace(self, labels=np.concatenate([[0], owners + 1]).astype(np.uint8)[self.labels])
 
     def mask(self, hand: int) -> NDArray[np.bool_]:
         """Give the pixels (H, W) of the picture that belong to a hand, by its label.
@@ -118,13 +128,19 @@ class HandFinder:
         self.crop_size, self.crop_scale = (pose.about["facts"][name] for name in ("image_size", "crop_scale"))
 
     @classmethod
-    def load(cls, folder: Path, *, int8: bool = False) -> Self:
-        """Open both nets of a folder: exported ones (`segment.onnx`) or trained ones (`segment.safetensors`).
+    def load(cls, where: Path | str | None = None, *, int8: bool = False) -> Self:
+        """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
 
-        `int8` takes the exported ones of half the time. Raises CheckpointError.
+        A folder's exported nets (`segment.onnx`) go before trained ones (`segment.safetensors`); `int8` takes the
+        exported ones of half the time, as the bundled ones are. Raises CheckpointError.
         """
         from handloom.onnx_net import load_onnx  # its import takes a third of a second
 
+        if where is None:
+            where, int8 = BUNDLED, True
+        elif str(where).startswith(tracking.SCHEMES):
+            where = tracking.fetched(str(where))
+        folder = Path(where)
         exported = int8 or (folder / f"{SEGMENT.name}.onnx").exists()
         suffix, read = ("int8.onnx" if int8 else "onnx", load_onnx) if exported else ("safetensors", load_model)
         return cls(*(read(folder / f"{task.name}.{suffix}", task.name) for task in (SEGMENT, POSE)))
@@ -132,14 +148,18 @@ class HandFinder:
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
         regions = self.regions(picture)
-        boxes = regions.boxes()
-        readings = self.read(picture, [box.square(self.crop_scale) for box in boxes])
-        hands = []
-        for label, (box, reading) in enumerate(zip(boxes, readings, strict=True), start=1):
-            score = regions.surety(label) * float(reading.keypoint_confidence.mean())
-            if score >= min_score:
-                hands.append(Hand(**vars(reading), box=box, score=score, regions=regions, label=label))
-        return hands
+        readings = self.read(picture, [box.square(self.crop_scale) for box in regions.boxes()])
+        if not readings:
+            return []
+        sureties = [regions.surety(label) for label in range(1, len(readings) + 1)]
+        scores = np.array([s * float(r.keypoint_confidence.mean()) for s, r in zip(sureties, readings, strict=True)])
+        owners = _owners(readings, scores)
+        regions = regions.joined(owners)
+        return [
+            Hand(**vars(readings[i]), box=regions.box(i + 1), score=float(scores[i]), regions=regions, label=i + 1)
+            for i in np.unique(owners)
+            if scores[i] >= min_score
+        ]
 
     @torch.inference_mode()
     def regions(self, picture: Picture) -> Regions:
@@ -159,6 +179,15 @@ class HandFinder:
         said = POSE.predict(self.pose.net(_batch(pictures, self.pose)), self._params[1], self.crop_size)
         rows = zip(crops, *(said[name] for name in ("keypoints", "visible", "right")), strict=True)
         return [Reading(crop.to_image(k, self.crop_size), seen, float(right)) for crop, k, seen, right in rows]
+
+
+def _owners(readings: list[Reading], scores: NDArray[np.floating]) -> NDArray[np.integer]:
+    """Give of each reading the index of the surest one of the same hand: parts of a hand are read alike."""
+    points = np.stack([reading.keypoints_px for reading in readings])
+    apart = np.linalg.norm(points[:, None] - points, axis=-1).mean(axis=-1)
+    owners = np.where(apart <= SAME_HAND * np.ptp(points, axis=1).max(axis=1), scores, -np.inf).argmax(axis=1)
+    last: NDArray[np.integer] = owners[owners]
+    return last
 
 
 def without_padding(maps: Tensor, height: int, width: int) -> Tensor:

@@ -19,8 +19,12 @@ FRAGMENT_SHARE: Final = 0.1
 """Of its hand: smaller fragments that do not touch the rest are stray pixels too."""
 CELLS: Final = 32
 """Votes for a hand's centre are counted in so many cells along each side."""
-MIN_PEAK: Final = 0.15
+MIN_PEAK: Final = 0.1
 """Of the highest count of votes: lower peaks are no hand."""
+ONE_HAND: Final = 1.5
+"""Cells between a peak of left votes and one of right votes up to which both are of one hand."""
+SIDE_REACH: Final = 0.1
+"""How far a left vote is from a right one at the same place, half of it, in sides of the picture."""
 _CORNERS_TOUCH: Final = np.ones((3, 3), int)
 
 
@@ -36,27 +40,47 @@ def regions(mask: NDArray[np.bool_]) -> Labels:
     return _by_size(labels, count)
 
 
-def part(mask: NDArray[np.bool_], centres: NDArray[np.floating]) -> Labels:
-    """Part a mask into hands by where its pixels say that their hand's centre lies.
+def part(mask: NDArray[np.bool_], centres: NDArray[np.floating], right: NDArray[np.floating] | None = None) -> Labels:
+    """Part a mask into hands by where its pixels say that their hand's centre lies, and which hand it is.
 
-    `centres` (2, H, W), x and y in sides of the picture. Votes pile up at centres, and each pixel belongs to the pile
-    nearest to its vote (Cheng et al. 2020, without their map of centres): so hands part where they touch, and a hand
-    that something cuts in two stays one.
+    `centres` (2, H, W), x and y in sides of the picture; `right` (H, W), logits of right against left. Votes pile up at
+    centres, those of left and of right pixels apart, and each pixel belongs to the pile nearest to its vote (Cheng et
+    al. 2020, without their map of centres): so hands part where they touch, and a hand that something cuts in two stays
+    one.
     """
-    votes = centres[:, mask]  # (2, N)
-    counts, _, _ = np.histogram2d(votes[1], votes[0], bins=CELLS, range=[[0, 1], [0, 1]])
-    piles = ndimage.gaussian_filter(counts, 1.0, mode="constant")
-    peaks = (piles == ndimage.maximum_filter(piles, size=5)) & (piles > MIN_PEAK * piles.max())
-    rows, columns = np.nonzero(peaks)
-    if not len(rows):
+    leaning = np.zeros(int(mask.sum())) if right is None else np.tanh(right[mask] / 2)
+    votes = np.stack([*centres[:, mask], SIDE_REACH * leaning], axis=1)  # (N, 3)
+    sides = [leaning == 0] if right is None else [leaning <= 0, leaning > 0]
+    piles = np.stack([_piles(votes[own]) for own in sides])
+    peaks = (piles == ndimage.maximum_filter(piles, size=(1, 5, 5))) & (piles > MIN_PEAK * piles.max())
+    places = np.argwhere(peaks)  # (K, 3): side, row, column
+    places = places[~_doubles(places, piles[peaks])]
+    if not len(places):
         return regions(mask)
-    places = (np.stack([columns, rows]) + 0.5) / CELLS  # (2, K)
-    nearest = np.linalg.norm(votes[:, :, None] - places[:, None], axis=0).argmin(axis=1)
+    reach = SIDE_REACH * (2 * places[:, 0] - 1) if right is not None else np.zeros(len(places))
+    targets = np.column_stack([(places[:, 2] + 0.5) / CELLS, (places[:, 1] + 0.5) / CELLS, reach])
+    nearest = np.linalg.norm(votes[:, None] - targets, axis=2).argmin(axis=1)
     labels = np.zeros(mask.shape, int)
     labels[mask] = nearest + 1
-    for hand in range(1, len(rows) + 1):
+    for hand in range(1, len(places) + 1):
         labels[_fragments(labels == hand)] = 0
-    return _by_size(labels, len(rows))
+    return _by_size(labels, len(places))
+
+
+def _piles(votes: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Count votes (N, 3) by place, (CELLS, CELLS), smoothed."""
+    counts, _, _ = np.histogram2d(votes[:, 1], votes[:, 0], bins=CELLS, range=[[0, 1], [0, 1]])
+    piles: NDArray[np.floating] = ndimage.gaussian_filter(counts, 1.0, mode="constant")
+    return piles
+
+
+def _doubles(places: NDArray[np.integer], heights: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Give which piles (K, 3) stand beside a higher one of the other side: of one hand, some pixels of it mistaken."""
+    beside = np.linalg.norm(places[:, None, 1:] - places[:, 1:], axis=2) <= ONE_HAND
+    doubles: NDArray[np.bool_] = (beside & (places[:, None, 0] != places[:, 0]) & (heights[:, None] < heights)).any(
+        axis=1
+    )
+    return doubles
 
 
 def _by_size(labels: NDArray[np.integer], count: int) -> Labels:

@@ -1,12 +1,13 @@
 """Found hands as plain data and as pictures: a line of JSON per picture, COCO's keypoint format, overlays, masks."""
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handloom import draw
+from handloom import draw, images
 from handloom.images import Picture
 from handloom.inference import Hand, Reading
 from handloom.skeleton import BONES, NAMES
@@ -27,6 +28,13 @@ def row(name: str, picture: Picture, hands: Iterable[Hand | TrackedHand], **more
     """Give what was found in one picture; `more` stands before the hands (a video's frame and seconds)."""
     height, width = picture.shape[:2]
     return {"file": name, "width": width, "height": height, **more, "hands": [_hand(hand) for hand in hands]}
+
+
+def answer(picture: Picture, hands: Iterable[Hand]) -> Row:
+    """Give what was found in a picture that came without a name; `mask` is `mask_picture` as a PNG in base64."""
+    found = list(hands)
+    mask = base64.b64encode(images.encode_png(mask_picture(picture, found))).decode()
+    return {**row("picture", picture, found), "mask": mask}
 
 
 def _hand(hand: Hand | TrackedHand) -> Row:

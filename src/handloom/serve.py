@@ -4,7 +4,6 @@ Nothing is stored. Only pages of this very server may talk to it: any other site
 port on this machine too, so Host and Origin are checked, of web sockets as well.
 """
 
-import base64
 import io
 import socket
 import time
@@ -118,10 +117,7 @@ def build(finder: HandFinder, port: int) -> FastAPI:
 def _read(finder: HandFinder, content: bytes, min_score: float) -> dict[str, Any]:
     begun = time.perf_counter()
     picture = images.read(io.BytesIO(content), "picture")
-    hands = finder(picture, min_score)
-    mask = images.encode_png(results.mask_picture(picture, hands))
-    row = results.row("picture", picture, hands)
-    return {**row, "mask": base64.b64encode(mask).decode(), "ms": _since(begun)}
+    return {**results.answer(picture, finder(picture, min_score)), "ms": _since(begun)}
 
 
 def _follow(tracker: HandTracker, content: bytes, seconds: float) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """SEGMENT and POSE: all that differs between the two nets, as data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -104,13 +104,15 @@ def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predicti
     logits = maps["hand"].squeeze(1)
     hand = logits > 0
     said = {"masks": hand.cpu().numpy(), "logits": logits.half().cpu().numpy()}
+    right: Sequence[NDArray[Any] | None] = [None] * len(hand)
     if "right" in maps:
-        sides = torch.where(maps["right"].squeeze(1) > 0, RIGHT, LEFT) * hand
-        said["sides"] = sides.to(torch.uint8).cpu().numpy()
+        logits_right = maps["right"].squeeze(1).cpu().numpy()
+        said["sides"] = (np.where(logits_right > 0, RIGHT, LEFT) * said["masks"]).astype(np.uint8)
+        right = list(logits_right)
     if "centre" in maps:
         along = (torch.arange(size, device=hand.device) + 0.5) / size
         centres = (maps["centre"] + torch.stack(torch.meshgrid(along, along, indexing="xy"))).cpu().numpy()
-        labels = [masks.part(*each) for each in zip(said["masks"], centres, strict=True)]
+        labels = [masks.part(*each) for each in zip(said["masks"], centres, right, strict=True)]
     else:
         labels = [masks.regions(each) for each in said["masks"]]
     return {**said, "labels": np.stack(labels)}

@@ -1,4 +1,4 @@
-"""MLflow, or nobody: the only module that knows of it. Tracking never stops a training.
+"""MLflow, or nobody: with `pyfunc` all that knows of it. Tracking never stops a training.
 
 Store: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the repository's root (`DVC_ROOT` names it when DVC runs a stage
 somewhere else). Step metrics are buffered and sent in batches: one at a time
@@ -8,13 +8,18 @@ costs 11 ms each, 1,000 together 0.2 ms each.
 import fcntl
 import logging
 import os
+import re
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from handloom.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +27,14 @@ if TYPE_CHECKING:
 EXPERIMENT = "handloom"
 RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
 """Where `mlflow ui` shows the runs of a local store; its front page opens on traces, which are empty here."""
+MODEL = "handloom"
+"""Name of the registered model, both nets in one."""
+ALIAS = "current"
+"""Of its newest version; MLflow keeps the word `latest` for itself."""
+PYFUNC = Path(__file__).parent / "pyfunc.py"
+"""The code of the model; imported by MLflow alone, where it loads one."""
+SCHEMES = ("models:/", "runs:/")
+"""How the address of a model in a store begins."""
 BATCH = 1000
 """Metrics in one request, MLflow's own limit."""
 
@@ -46,6 +59,9 @@ class Run(Protocol):
     def tag(self, name: str, value: str) -> None:
         """Say something of the run."""
 
+    def model(self, files: Mapping[str, Path], asked: Any, params: Mapping[str, Any], said: Any) -> None:
+        """Register what `pyfunc` makes of these files: asked this with these params, it says that."""
+
 
 class Nobody:
     """The run that keeps nothing, where MLflow is not installed or does not answer."""
@@ -63,6 +79,9 @@ class Nobody:
         """Do nothing."""
 
     def tag(self, name: str, value: str) -> None:
+        """Do nothing."""
+
+    def model(self, files: Mapping[str, Path], asked: Any, params: Mapping[str, Any], said: Any) -> None:
         """Do nothing."""
 
 
@@ -121,6 +140,26 @@ class MlflowRun:
             with self._forgiving():
                 self.client.set_tag(self.run_id, name, value)
 
+    def model(self, files: Mapping[str, Path], asked: Any, params: Mapping[str, Any], said: Any) -> None:
+        """Log a pyfunc from code, nothing of it pickled, and make it the registered model's latest version."""
+        if self.alive:
+            with self._forgiving(), _calm():
+                import mlflow
+
+                mlflow.set_tracking_uri(self.client.tracking_uri)
+                with mlflow.start_run(self.run_id):
+                    logged = mlflow.pyfunc.log_model(
+                        name=MODEL,
+                        python_model=str(PYFUNC),
+                        artifacts={name: str(path) for name, path in files.items()},
+                        signature=mlflow.models.infer_signature(asked, said, dict(params)),
+                        input_example=(asked, dict(params)),
+                        code_paths=[str(Path(__file__).parent)],
+                        pip_requirements=_requirements(),
+                        registered_model_name=MODEL,
+                    )
+                self.client.set_registered_model_alias(MODEL, ALIAS, logged.registered_model_version)
+
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
         self.flush()
@@ -169,7 +208,7 @@ def _open(stage: str, key: str, params: Mapping[str, Any], tags: Mapping[str, st
         # four processes that create one sqlite store at once corrupted it in one of two trials
         with (root() / ".mlflow.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root()}/mlflow.db")
+            client = mlflow.MlflowClient(store())
             experiment = _experiment(client)
         return MlflowRun(client, _run_id(client, experiment, stage, key, params, {**tags, **_git_tags()}))
     except Exception as error:
@@ -199,6 +238,39 @@ def _run_id(
     created = client.create_run(experiment, run_name=f"{stage}-{key[:8]}", tags=all_tags)
     client.log_batch(created.info.run_id, params=[Param(k, str(v)) for k, v in flatten(params).items()])
     return str(created.info.run_id)
+
+
+def fetched(uri: str) -> Path:
+    """Give the folder of a registered model's files; raises CheckpointError where there is none."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        import mlflow
+
+        mlflow.set_tracking_uri(store())
+        return Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts"
+    except Exception as error:
+        said = str(error).split("\n")[0]
+        raise CheckpointError(f"{uri}: no such model in {store()}, got '{said}'; run `dvc repro export`") from None
+
+
+def store() -> str:
+    """Give the address of the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root()}/mlflow.db"
+
+
+def _requirements() -> list[str]:
+    """Give what this package needs, as installed here: the machine that serves a model should run what was tried."""
+    names = [re.split(r"[^\w.-]", need)[0] for need in metadata.requires("handloom") or () if "extra ==" not in need]
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Let MLflow say nothing about itself: neither warnings nor a bar per file."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
 from handloom import heatmaps, masks, objectives
-from handloom.inference import HandFinder, without_padding
+from handloom.inference import SAME_HAND, HandFinder, without_padding
 from handloom.params import PoseParams, SegmentParams
 from handloom.tasks import full_size, mask_maps
 
@@ -50,18 +50,24 @@ class Whole(nn.Module):
     def forward(self, picture: Tensor, min_score: Tensor) -> Hands:
         """Give the hands of one picture."""
         logits, own = self._find(picture)
-        step = torch.sym_max(picture.shape[0], picture.shape[1]) / self.size
-        height, width = picture.shape[:2]
-        boxes = (_tight(own) * step).minimum(torch.tensor([1, 0, 1, 0]) * width + torch.tensor([0, 1, 0, 1]) * height)
-        keypoints, right = self._read(picture, boxes)
-        pixels = own.sum(dim=(1, 2))
-        surety = (logits.sigmoid() * own).sum(dim=(1, 2)) / pixels.clamp(min=1)
+        keypoints, right = self._read(picture, self._boxes(picture, own))
+        surety = (logits.sigmoid() * own).sum(dim=(1, 2)) / own.sum(dim=(1, 2)).clamp(min=1)
         scores = surety * keypoints[..., 2].mean(dim=1)
-        numbers = torch.arange(1, own.shape[0] + 1)
-        enough = pixels >= masks.MIN_SHARE * self.size**2
-        labels = (own * (numbers * enough)[:, None, None]).amax(dim=0)
-        kept = ((scores >= min_score) & enough).nonzero().squeeze(1)
-        return Hands(boxes[kept], keypoints[kept], right[kept], scores[kept], numbers[kept], labels.to(torch.uint8))
+        owners, numbers = _owners(keypoints[..., :2], scores), torch.arange(own.shape[0])
+        pixels = ((owners == numbers[:, None]).float() @ own.flatten(1).float()).view_as(own)  # each owner's
+        enough = own.sum(dim=(1, 2)) >= masks.MIN_SHARE * self.size**2
+        boxes = self._boxes(picture, pixels > 0)
+        labels = (pixels * ((numbers + 1) * enough)[:, None, None]).amax(dim=0)
+        kept = ((scores >= min_score) & enough & (owners == numbers)).nonzero().squeeze(1)
+        return Hands(boxes[kept], keypoints[kept], right[kept], scores[kept], numbers[kept] + 1, labels.to(torch.uint8))
+
+    def _boxes(self, picture: Tensor, own: Tensor) -> Tensor:
+        """Give boxes (N, 4), px of the picture, of pixels (N, S, S)."""
+        height, width = picture.shape[:2]
+        step = torch.sym_max(height, width) / self.size
+        edges = torch.tensor([1, 0, 1, 0]) * width + torch.tensor([0, 1, 0, 1]) * height
+        boxes: Tensor = (_tight(own) * step).minimum(edges)
+        return boxes
 
     def _find(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Give logits (S, S) and each hand's pixels (N, S, S), largest first; N >= 1, so one may have none."""
@@ -72,7 +78,9 @@ class Whole(nn.Module):
         if "centre" in where:
             ways = full_size(maps[:, where["centre"]], self.size)[0]
             along = (torch.arange(self.size) + 0.5) / self.size
-            labels = _parted(logits > 0, ways + torch.stack(torch.meshgrid(along, along, indexing="xy")))
+            centres = ways + torch.stack(torch.meshgrid(along, along, indexing="xy"))
+            right = full_size(maps[:, where["right"]], self.size)[0, 0] if "right" in where else None
+            labels = _parted(logits > 0, centres, right)
         else:
             labels = _regions(logits > 0)
         own = labels == torch.arange(1, MAX_HANDS + 1)[:, None, None]
@@ -96,6 +104,14 @@ class Whole(nn.Module):
         points_px = (points + 0.5) * (side / self.crop_size)[:, None] + corner[:, None] - 0.5
         said = output.numbers.sigmoid()
         return torch.cat([points_px, said[:, :-1, None]], dim=-1), said[:, -1]
+
+
+def _owners(points: Tensor, scores: Tensor) -> Tensor:
+    """Do `inference._owners`; (N, 21, 2), (N,) -> (N,)."""
+    extents = (points.amax(dim=1) - points.amin(dim=1)).amax(dim=1)
+    apart = (points[:, None] - points).square().sum(dim=-1).sqrt().mean(dim=-1)
+    owners = torch.where(apart <= SAME_HAND * extents, scores, -1.0).argmax(dim=1)
+    return owners[owners]
 
 
 def _shrunk(picture: Tensor, size: int) -> Tensor:
@@ -138,23 +154,28 @@ def _resampled(picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return (across @ rows[..., None, :, :].mT + 0.5).floor().mT
 
 
-def _parted(mask: Tensor, votes: Tensor) -> Tensor:
-    """Do `masks.part` but for the order; (S, S) bool, (2, S, S) -> labels (S, S), 0 to MAX_HANDS."""
+def _parted(mask: Tensor, centres: Tensor, right: Tensor | None) -> Tensor:
+    """Do `masks.part` but for the order; (S, S) bool, (2, S, S), (S, S) logits -> labels (S, S), 0 to MAX_HANDS."""
     cells = masks.CELLS
-    places = (votes * cells).floor().long()
-    counted = mask & ((votes >= 0) & (votes < 1)).all(dim=0)
-    where = (places[1] * cells + places[0]).clamp(0, cells**2 - 1)
-    counts = torch.zeros(cells**2).index_add(0, where.flatten(), counted.float().flatten())
+    column, row = (centres * cells).floor().long()
+    counted = mask & ((centres >= 0) & (centres < 1)).all(dim=0)
+    sides = [counted] if right is None else [counted & (right <= 0), counted & (right > 0)]
+    where = (row * cells + column).clamp(0, cells**2 - 1).flatten()
+    counts = [torch.zeros(cells**2).index_add(0, where, own.float().flatten()) for own in sides]
     offsets = torch.arange(-4, 5).float()
     kernel = torch.softmax(-(offsets**2) / 2, dim=0)
-    piles = functional.conv2d(counts.view(1, 1, cells, cells), kernel.view(1, 1, 1, 9), padding=(0, 4))
+    piles = functional.conv2d(torch.stack(counts).view(-1, 1, cells, cells), kernel.view(1, 1, 1, 9), padding=(0, 4))
     piles = functional.conv2d(piles, kernel.view(1, 1, 9, 1), padding=(4, 0))
     peaks = (piles == functional.max_pool2d(piles, 5, stride=1, padding=2)) & (piles > masks.MIN_PEAK * piles.max())
     heights, index = (piles * peaks).flatten().topk(MAX_HANDS)
-    centres = torch.stack([index % cells, index // cells], dim=1)
-    centres = (centres + 0.5) / cells
-    apart = (votes[None] - centres[:, :, None, None]).square().sum(dim=1)
-    apart = torch.where((heights > 0)[:, None, None], apart, torch.inf)
+    side, place = index // cells**2, torch.stack([index % cells, index // cells % cells], dim=1).float()
+    beside = (place[:, None] - place).square().sum(dim=2) <= masks.ONE_HAND**2
+    doubles = (beside & (side[:, None] != side) & (heights[:, None] < heights)).any(dim=1)
+    apart = (centres[None] - ((place + 0.5) / cells)[:, :, None, None]).square().sum(dim=1)
+    if right is not None:
+        leaning = (right / 2).tanh() - (2 * side - 1)[:, None, None]
+        apart = apart + masks.SIDE_REACH**2 * leaning.square()
+    apart = torch.where(((heights > 0) & ~doubles)[:, None, None], apart, torch.inf)
     return _without_fragments((apart.argmin(dim=0) + 1) * mask)
 
 

@@ -1,0 +1,121 @@
+"""Puts the exported nets into the package, so that `HandFinder.load()` opens them, and writes their model card."""
+
+import json
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+import click
+import numpy as np
+
+from handloom import files, images
+from handloom.errors import DataError
+from handloom.images import Picture
+from handloom.params import Params
+from handloom.reporting import reported
+from pipeline import layout
+
+CARD: Final = Path(__file__).with_name("model_card.md")
+PICTURES: Final = (".jpg", ".jpeg", ".png")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--empty",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Zip of pictures without a hand: the card says how many hands are seen in them.",
+)
+@click.option("--count", default=100, show_default=True, type=click.IntRange(1), help="Pictures of it, spread evenly.")
+@click.option("--preset", required=True, help="Name of the preset that the nets were trained with, for the card.")
+def bundle(empty: Path, count: int, preset: str) -> None:
+    """Make the nets of onnx/ the bundled ones, in int8, and write their model card from metrics/."""
+    from handloom.inference import BUNDLED, MIN_SCORE, HandFinder
+
+    finder = HandFinder.load(layout.ONNX, int8=True)
+    scores = [[hand.score for hand in finder(picture)] for picture in _pictures(empty, count)]
+    if not scores:
+        raise DataError(f"{empty}: no pictures, got none with {', '.join(PICTURES)}; name another zip")
+    for net in ("segment", "pose"):
+        name = f"{net}.int8.onnx"
+        files.write(BUNDLED / name, (layout.ONNX / name).read_bytes())
+    facts = _facts(finder) | {
+        "preset": preset,
+        "empty": str(len(scores)),
+        "empty_from": empty.stem,
+        "false_hands": str(sum(map(len, scores))),
+        "false_pictures": str(sum(map(bool, scores))),
+        "min_score": str(MIN_SCORE),
+    }
+    files.write(BUNDLED / "README.md", Template(CARD.read_text()).substitute(facts))
+    click.echo(f"{BUNDLED}: {facts['false_hands']} hands seen in {len(scores)} pictures that have none")
+    click.echo("next: handloom predict PICTURE")
+
+
+def _pictures(archive: Path, count: int) -> Iterator[Picture]:
+    with zipfile.ZipFile(archive) as members:
+        names = sorted(name for name in members.namelist() if name.lower().endswith(PICTURES))
+        for place in np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int):
+            with members.open(names[place]) as file:
+                yield images.read(file, names[place])
+
+
+def _facts(finder: Any) -> dict[str, str]:
+    """Give what the card says, from the nets themselves and from the figures of the last evaluation."""
+    segment, pose, export = (_figures(name) for name in ("segment", "pose", "export"))
+    true, predicted = (pose["mmpose"][crop] for crop in ("true_crop", "predicted_crop"))
+    training = {net: json.dumps(getattr(Params.load(layout.PARAMS), net).model_dump()) for net in ("segment", "pose")}
+    return {
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "date": _git("log", "-1", "--format=%cs"),
+        "source": finder.segment.about["facts"]["source"],
+        "size": str(finder.size),
+        "crop_size": str(finder.crop_size),
+        "rows_segment": f"{finder.segment.about['facts']['rows']['train']:,}",
+        "rows_pose": f"{finder.pose.about['facts']['rows']['train']:,}",
+        "num_pictures": f"{segment['num_pictures']:,}",
+        "num_hands": f"{pose['num_hands']:,}",
+        "iou": _with_interval(segment, "iou_mean"),
+        "pck_true": _with_interval(true, "pck_0.2"),
+        "pck_predicted": _with_interval(predicted, "pck_0.2"),
+        "epe_true": _with_interval(true, "epe_mean_px", 2),
+        "epe_predicted": _with_interval(predicted, "epe_mean_px", 2),
+        "side": f"{pose['side_accuracy']:.1%}",
+        "calibration": f"{pose['visible_calibration_error']:.3f}",
+        "precision": f"{segment['box_precision_0.5']:.1%}",
+        "recall": f"{segment['box_recall_0.5']:.1%}",
+        "int8_iou": f"{export['segment']['int8_iou_mean']:.4f} for {export['segment']['torch_iou_mean']:.4f}",
+        "int8_pck": f"{export['pose']['int8_pck_0.2']:.4f} for {export['pose']['torch_pck_0.2']:.4f}",
+        "params_segment": training["segment"],
+        "params_pose": training["pose"],
+    }
+
+
+def _figures(name: str) -> dict[str, Any]:
+    path = layout.METRICS / f"{name}.json"
+    if not path.exists():
+        raise DataError(f"{path}: no figures, got no such file; run `dvc repro`")
+    figures: dict[str, Any] = json.loads(path.read_text())
+    return figures
+
+
+def _with_interval(figures: dict[str, float], name: str, digits: int = 3) -> str:
+    value, low, high = (f"{figures[key]:.{digits}f}" for key in (name, f"{name}.low", f"{name}.high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main() -> None:
+    """Show a mistake of the user as one line and an exit code."""
+    with reported():
+        bundle(prog_name="python -m pipeline.bundle")
+
+
+if __name__ == "__main__":
+    main()
