@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from handloom.inference import Reading, Regions, _owners, without_padding
+from handloom.data.rhd import RhdArchive
+from handloom.inference import HandFinder, Reading, Regions, _owners, without_padding
 
 
 def regions(text: str, height: int, width: int) -> Regions:
@@ -54,6 +57,20 @@ def test_regions_that_are_read_alike_are_parts_of_one_hand() -> None:
     assert joined.labels.tolist() == [[3, 2, 3, 3], [3, 2, 3, 3], [3, 0, 0, 3], [3, 0, 0, 0]]
     box = joined.box(3)
     assert (box.left, box.top, box.right, box.bottom) == (0, 0, 4, 4)
+
+
+def test_the_bundled_nets_find_the_hands_of_rendered_pictures(archive: Path) -> None:
+    finder, near = HandFinder.load(), []
+    with RhdArchive(archive) as raw:
+        for sample in raw.ids("evaluation"):
+            hands, annotation = finder(raw.color("evaluation", sample)), raw.annotation("evaluation", sample)
+            for side in ("left", "right"):
+                true, visible, _ = annotation.hand(side)
+                if visible.sum() > 15:
+                    apart = [np.linalg.norm(h.keypoints_px - true, axis=1)[visible].mean() for h in hands]
+                    near.append(min(apart, default=np.inf) < 0.2 * np.ptp(true, axis=0).max())
+    assert np.mean(near) > 0.7
+    assert len(near) > 6
 
 
 def test_a_reading_says_what_is_likelier() -> None:
