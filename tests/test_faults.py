@@ -184,7 +184,7 @@ def test_a_killed_training_goes_on_and_other_params_start_anew(workplace: Path, 
     shutil.copytree(ROOT / "src", workplace / "src", ignore=shutil.ignore_patterns("__pycache__"))
     edit(workplace, "checkpoint_every: 250", "checkpoint_every: 2")
     edit(workplace, "epochs: 17.0", "epochs: 12.0")
-    edit(workplace, "gate_after: 500", "gate_after: 0")
+    edit(workplace, "gate_after: 1500", "gate_after: 0")
     process = started(workplace, "train", "segment")
     while not list((workplace / ".checkpoints").glob("train-segment-*/last.pt")):
         time.sleep(0.05)
