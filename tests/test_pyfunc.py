@@ -84,9 +84,13 @@ def test_mlflow_serves_it_and_it_answers_a_picture(store: Path, models: Path, pi
         server = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
     try:
         row = asked(port, server, images.encode_png(picture))
+        body = {"dataframe_split": {"columns": ["picture"], "data": [[base64.b64encode(b"no picture").decode()]]}}
+        refused = requests.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=30)
+    assert refused.status_code == 400
+    assert refused.json()["message"].endswith("picture: not a readable picture, got 'an unknown kind'; replace it")
     true = answer(picture, HandFinder.load(models)(picture, min_score=0))
     assert [len(row["hands"]), row["width"], row["height"]] == [len(true["hands"]), 120, 90]
     points, expected = (np.array([hand["keypoints"] for hand in said["hands"]]) for said in (row, true))

@@ -6,8 +6,10 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from handloom import images
+from handloom.errors import DataError
 from handloom.inference import MIN_SCORE, HandFinder
 from handloom.results import Row, answer
 
@@ -20,9 +22,12 @@ class HandModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
         self.finder = HandFinder.load(Path(context.artifacts["segment"]).parent)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[Row]:
-        """Give each picture's hands of at least the score `min_score`."""
+        """Give each picture's hands of at least the score `min_score`; a server answers 400 to what is no picture."""
         min_score = (params or {}).get("min_score", MIN_SCORE)
-        pictures = [images.read(io.BytesIO(content), "picture") for content in model_input["picture"]]
+        try:
+            pictures = [images.read(io.BytesIO(content), "picture") for content in model_input["picture"]]
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
         return [answer(picture, self.finder(picture, min_score)) for picture in pictures]
 
 

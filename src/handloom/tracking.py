@@ -141,7 +141,7 @@ class MlflowRun:
                 self.client.set_tag(self.run_id, name, value)
 
     def model(self, files: Mapping[str, Path], asked: Any, params: Mapping[str, Any], said: Any) -> None:
-        """Log a pyfunc from code, nothing of it pickled, and make it the registered model's latest version."""
+        """Log a pyfunc from code, nothing of it pickled, as a new version of the registered model, the current one."""
         if self.alive:
             with self._forgiving(), _calm():
                 import mlflow
@@ -158,7 +158,8 @@ class MlflowRun:
                         pip_requirements=_requirements(),
                         registered_model_name=MODEL,
                     )
-                self.client.set_registered_model_alias(MODEL, ALIAS, logged.registered_model_version)
+                if "DVC_EXP_NAME" not in os.environ:  # an experiment's model is not yet anybody's current one
+                    self.client.set_registered_model_alias(MODEL, ALIAS, logged.registered_model_version)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
