@@ -13,7 +13,7 @@ from handloom.video import HandTracker
 
 _, _, what, models, form = sys.argv
 torch.set_num_threads(1)
-finder = HandFinder.load(models or None, int8=form == "int8")
+finder = HandFinder.load(models or None, int8=form == "int8", threads=1)
 
 
 def begin() -> Callable[[Any], int]:

@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from handloom.checkpoint import load_model
+from handloom.models.upright import single
 from handloom.onnx_net import INPUT
 
 
@@ -38,7 +39,7 @@ def peak(exported: Path, trained: Path) -> None:
     size = int(model.about["facts"]["image_size"])
     picture = torch.rand(1, 3, size, size) * 255
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model.net(picture)
+        single(model.net)(picture)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"])

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from handloom import images
 from handloom.data.rhd import RhdArchive
+from handloom.errors import DataError
 from handloom.images import Picture
 from handloom.reporting import reported
 from pipeline import layout
@@ -58,6 +59,8 @@ def agree(count: int) -> None:
 
 def _compare(name: str, said: list[tuple[Said, Said]]) -> None:
     same = [pair for pair in said if len(pair[0].keypoints) == len(pair[1].keypoints)]
+    if not any(len(a.keypoints) for a, _ in same):
+        raise DataError(f"{name}: must see a hand in some picture, got none; compare other pictures or nets")
     apart = np.concatenate([np.linalg.norm(a.keypoints - b.keypoints, axis=-1).ravel() for a, b in same])
     pixels = np.mean([(a.mask != b.mask).mean() for a, b in said])
     click.echo(
@@ -72,10 +75,9 @@ def _finder(finder: Any, *, of_the_net: bool = False) -> Way:
         hands = finder(picture)
         mask = np.zeros(picture.shape[:2], bool)
         if of_the_net:
-            mask = np.isin(finder.regions(picture).labels, [0], invert=True)
-        else:
-            for hand in hands:
-                mask |= hand.mask
+            mask = np.zeros((finder.size, finder.size), bool)
+        for hand in hands:
+            mask |= hand.regions.labels == hand.label if of_the_net else hand.mask
         return Said(np.array([hand.keypoints_px for hand in hands]).reshape(-1, 21, 2), mask)
 
     return way
@@ -91,7 +93,7 @@ def _one_file() -> Way:
 
     def way(picture: Picture) -> Said:
         said = Hands(*session.run(None, {"picture": picture, "min_score": np.array(MIN_SCORE, np.float32)}))
-        return Said(np.asarray(said.keypoints)[..., :2], np.asarray(said.labels) > 0)
+        return Said(np.asarray(said.keypoints)[..., :2], np.isin(said.labels, said.numbers))
 
     return way
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
@@ -14,7 +15,6 @@ import numpy as np
 from handloom import files, images
 from handloom.errors import DataError
 from handloom.images import Picture
-from handloom.params import Params
 from handloom.reporting import reported
 from pipeline import layout
 
@@ -39,9 +39,6 @@ def bundle(empty: Path, count: int, preset: str) -> None:
     scores = [[hand.score for hand in finder(picture)] for picture in _pictures(empty, count)]
     if not scores:
         raise DataError(f"{empty}: no pictures, got none with {', '.join(PICTURES)}; name another zip")
-    for net in ("segment", "pose"):
-        name = f"{net}.int8.onnx"
-        files.write(BUNDLED / name, (layout.ONNX / name).read_bytes())
     facts = _facts(finder) | {
         "preset": preset,
         "empty": str(len(scores)),
@@ -50,7 +47,10 @@ def bundle(empty: Path, count: int, preset: str) -> None:
         "false_pictures": str(sum(map(bool, scores))),
         "min_score": str(MIN_SCORE),
     }
-    files.write(BUNDLED / "README.md", Template(CARD.read_text()).substitute(facts))
+    card = Template(CARD.read_text()).substitute(facts)
+    for name in ("segment.int8.onnx", "pose.int8.onnx"):
+        files.write(BUNDLED / name, (layout.ONNX / name).read_bytes())
+    files.write(BUNDLED / "README.md", card)
     click.echo(f"{BUNDLED}: {facts['false_hands']} hands seen in {len(scores)} pictures that have none")
     click.echo("next: handloom predict PICTURE")
 
@@ -67,13 +67,14 @@ def _facts(finder: Any) -> dict[str, str]:
     """Give what the card says, from the nets themselves and from the figures of the last evaluation."""
     segment, pose, export = (_figures(name) for name in ("segment", "pose", "export"))
     true, predicted = (pose["mmpose"][crop] for crop in ("true_crop", "predicted_crop"))
-    training = {net: json.dumps(getattr(Params.load(layout.PARAMS), net).model_dump()) for net in ("segment", "pose")}
+    training = {net.about["task"]: json.dumps(net.about["params"]) for net in (finder.segment, finder.pose)}
     return {
         "commit": _git("rev-parse", "--short", "HEAD"),
         "date": _git("log", "-1", "--format=%cs"),
         "source": finder.segment.about["facts"]["source"],
         "size": str(finder.size),
         "crop_size": str(finder.crop_size),
+        "photographs": _photographs(finder.segment.about["facts"].get("backgrounds", 0)),
         "rows_segment": f"{finder.segment.about['facts']['rows']['train']:,}",
         "rows_pose": f"{finder.pose.about['facts']['rows']['train']:,}",
         "num_pictures": f"{segment['num_pictures']:,}",
@@ -92,6 +93,17 @@ def _facts(finder: Any) -> dict[str, str]:
         "params_segment": training["segment"],
         "params_pose": training["pose"],
     }
+
+
+def _photographs(parts: int) -> str:
+    """Say which photographs without a hand the nets learnt from; a file's name begins with its source."""
+    if not parts:
+        return "none"
+    sources = Counter(path.name.partition("_")[0] for path in layout.backgrounds())
+    if not sources:
+        raise DataError(f"{layout.BACKGROUNDS}: the nets learnt from photographs there, got none; put them back")
+    of = ", ".join(f"{count} {source}" for source, count in sources.items())
+    return f"{sources.total()} ({of}); {parts:,} parts are pictures of their own, about as many stand behind persons"
 
 
 def _figures(name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from handloom.tracking import root
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 RAW = Path("data/raw")
+BACKGROUNDS = Path("data/backgrounds")
 PREPARED = Path("data/prepared")
 MODELS = Path("models")
 ONNX = Path("onnx")
@@ -26,6 +27,12 @@ def raw_archive() -> Path:
     if len(archives) != 1:
         raise DataError(f"{RAW}: expected one archive, got '{len(archives)}'; run `dvc repro download`")
     return archives[0]
+
+
+def backgrounds(repository: Path = Path()) -> list[Path]:
+    """Give the photographs without a hand that the user may have put there."""
+    found = (repository / BACKGROUNDS).rglob("*")
+    return sorted(path for path in found if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
 
 
 def prepared(net: str) -> Path:

@@ -71,19 +71,24 @@ def _genuine_rhd(finder: Any, archive: Path, out: Path) -> None:
 def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
     """Print the mask IoU over photographs and keep the worst ten."""
     scored: list[tuple[float, str, Picture]] = []
+    seen = 0
     for name, picture, true in _hgr1(archive, count):
         side = max(picture.shape[:2])
         square = np.zeros((side, side), np.uint8)
         square[: true.shape[0], : true.shape[1]] = np.where(true, 255, 0)
         small = images.shrink(square, finder.size) >= 128
         predicted = finder.regions(picture).labels > 0
+        seen += bool(finder(picture))
         iou = float(metrics.iou(*metrics.overlap(predicted[None], small[None]))[0])
         canvas = np.zeros((side, side, 3), np.uint8)
         canvas[: picture.shape[0], : picture.shape[1]] = picture
         shown = draw.mask(images.shrink(canvas, finder.size), predicted, small)
         scored.append((iou, name, draw.enlarge(shown, SHOWN_PX // finder.size)))
     ious = np.array([iou for iou, _, _ in scored])
-    click.echo(f"hgr1: {len(ious)} photographs, mask IoU mean {ious.mean():.3f}, median {np.median(ious):.3f}")
+    click.echo(
+        f"hgr1: {len(ious)} photographs, mask IoU mean {ious.mean():.3f}, median {np.median(ious):.3f}, "
+        f"a hand found in {seen / len(ious):.1%}"
+    )
     worst = sorted(scored, key=lambda entry: entry[:2])[:10]
     click.echo("worst: " + ", ".join(f"{name} {iou:.2f}" for iou, name, _ in worst))
     spread = [scored[i][2] for i in np.linspace(0, len(scored) - 1, 20).round().astype(int)]

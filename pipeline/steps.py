@@ -11,8 +11,9 @@ import click
 import pandas as pd
 
 from handloom import files
+from handloom.errors import DataError
 from handloom.params import Params
-from handloom.tracking import RUNS_PAGE, flatten
+from handloom.tracking import RUNS_PAGE, flatten, root
 from pipeline import layout
 
 
@@ -43,10 +44,17 @@ def preprocess() -> None:
     from handloom.data.prepare import prepare
 
     params = Params.load(layout.PARAMS).preprocess
-    index = prepare(layout.raw_archive(), layout.PREPARED, params)
+    photographs = layout.backgrounds()
+    if not photographs and layout.backgrounds(root()):
+        raise DataError(
+            f"{layout.BACKGROUNDS}: must hold the repository's photographs, got none in this copy of it; "
+            f"queue the experiment with `--copy-paths {layout.BACKGROUNDS}`"
+        )
+    index = prepare(layout.raw_archive(), layout.PREPARED, params, photographs)
     reasons = index["status"].where(~index["status"].str.startswith("unreadable"), "unreadable").value_counts()
     hands = ", ".join(f"{count:,} {status}" for status, count in reasons.items())
-    _say(f"{layout.PREPARED}: {len(index) // 2:,} pictures; hands: {hands}", "python -m pipeline.stage train segment")
+    pictures = f"{len(index) // 2:,} pictures and parts of {len(photographs)} photographs without a hand"
+    _say(f"{layout.PREPARED}: {pictures}; hands: {hands}", "python -m pipeline.stage train segment")
 
 
 def train(net: str) -> None:

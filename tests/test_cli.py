@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handloom import media
+from handloom import cli, inference, media
 
 
 @pytest.fixture
@@ -56,8 +56,14 @@ def test_predict_does_what_can_be_done_and_names_the_rest(inputs: Path, models: 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("predict", "nothing-there"), 2, "error: input: no picture or video there, got 'nothing-there'"),
+        (("predict", "nothing-there"), 2, "error: input: no such file or folder, got 'nothing-there'; check the path"),
+        (("predict", "nothing-*.png"), 2, "error: input: no picture or video there, got 'nothing-*.png'"),
         (("predict", "{inputs}", "--models", "{inputs}"), 4, "segment.safetensors: not a model"),
+        (
+            ("predict", "{inputs}", "--models", "nowhere"),
+            4,
+            "error: nowhere: must be a folder of nets, got no such folder",
+        ),
         (("predict", "camera:9", "--models", "{models}"), 5, "error: camera-9: not there or in use"),
         (("predict",), 2, "Missing argument 'INPUTS...'"),
     ],
@@ -88,10 +94,10 @@ def test_a_picture_of_any_size_and_name_is_taken(size: tuple[int, int], models: 
         assert 0 <= top <= bottom <= size[1]
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(inputs: Path, models: Path) -> None:
+def test_a_file_in_the_results_place_is_one_line(inputs: Path, models: Path) -> None:
     done = handloom("predict", inputs / "a.jpg", "--models", models, "--out", inputs / "b.png")
-    assert done.returncode == 5
-    assert done.stderr.startswith(f"error: {inputs / 'b.png'}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --out: must be a folder, got '{inputs / 'b.png'}', a file")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -99,3 +105,11 @@ def test_help_is_instant_for_what_it_imports() -> None:
     heavy = "import sys, handloom.cli; print(sorted({'torch', 'numpy', 'cv2', 'mlflow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_least_score_is_the_same_everywhere() -> None:
+    (asked,) = (each for each in cli.predict.params if each.name == "min_score")
+    assert asked.default == inference.MIN_SCORE
+    page = Path(inference.__file__).with_name("page").joinpath("index.html").read_text()
+    assert f'id="score-value">{inference.MIN_SCORE:.2f}<' in page
+    assert f'step="0.01" value="{inference.MIN_SCORE}"' in page

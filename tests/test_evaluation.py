@@ -77,9 +77,11 @@ def ways_to_centres(sides: np.ndarray) -> np.ndarray:
 def said(points: np.ndarray, visible: np.ndarray | None = None, right: np.ndarray | None = None) -> Model:
     centres = heatmaps.to_map(torch.from_numpy(points.copy()), 2)
     x, y = (heatmaps.encode(centres[..., axis], 64, 1.0) for axis in (0, 1))
-    numbers = torch.zeros(len(points), 22)
+    numbers = torch.zeros(len(points), 23)
     if visible is not None and right is not None:
-        numbers = torch.from_numpy(np.concatenate([visible, right[:, None]], axis=1)).float() * 20 - 10
+        numbers = (
+            torch.from_numpy(np.concatenate([visible, right[:, None], right[:, None] >= 0], axis=1)).float() * 20 - 10
+        )
     about = {"params": SECTIONS.pose.model_dump(), "facts": {"image_size": 128, "crop_scale": 1.3}}
     return Model(Oracle(POSE, heatmaps.dense(x, y).clamp(min=1e-30).log(), numbers), about)
 
@@ -220,14 +222,14 @@ def test_the_reports_own_figure_cannot_tell_flat_maps_from_good_ones(hands: Pose
 def test_the_flip_test_is_the_mean_with_the_mirror_image() -> None:
     class Cumulative(nn.Module):
         def forward(self, images: Tensor) -> Output:
-            return Output(images.cumsum(dim=-1), images.sum(dim=(2, 3))[:, :1] * torch.tensor([1.0, 3.0]))
+            return Output(images.cumsum(dim=-1), images.sum(dim=(2, 3))[:, :1] * torch.arange(1.0, 24.0))
 
     row = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 1, 3)
     mean = FlipTest(Cumulative(), POSE, SECTIONS.pose)(row)
     # from the left 1, 11, 111; from the right 111, 110, 100
     assert mean.maps.flatten().tolist() == [56.0, 60.5, 105.5]
-    # a visible keypoint stays one; a mirrored right hand is a left one
-    assert mean.numbers.tolist() == [[111.0, 0.0]]
+    # a visible keypoint stays one, and a hand a hand; a mirrored right hand is a left one
+    assert mean.numbers.tolist() == [[*(111.0 * n for n in range(1, 22)), 0.0, 111.0 * 23]]
     both = FlipTest(Cumulative(), SEGMENT, SECTIONS.segment)(row.expand(1, 4, 1, 3))
     hand, right, x, y = both.maps[0].flatten(1).tolist()
     assert hand == y == [56.0, 60.5, 105.5]

@@ -108,3 +108,14 @@ def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"broken\.png: not a readable picture"):
         images.read(path)
+
+
+@pytest.mark.parametrize("size", [128, 192, 224])
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (333, 500), (128, 128), (60, 80), (172, 230)])
+def test_a_shrunk_picture_is_its_square_averaged(height: int, width: int, size: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    square = np.zeros((max(height, width),) * 2 + (3,), np.uint8)
+    square[:height, :width] = picture
+    direct = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BOX))
+    apart = np.abs(images.shrink_square(picture, size).astype(int) - direct)
+    assert (apart > 1).mean() < 0.03  # a row just between two may count for either

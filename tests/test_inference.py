@@ -1,10 +1,16 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from handloom.checkpoint import Model, load_model
 from handloom.data.rhd import RhdArchive
+from handloom.errors import CheckpointError
+from handloom.geometry import Box
 from handloom.inference import HandFinder, Reading, Regions, _owners, without_padding
+from handloom.models.upright import single
+from handloom.skeleton import MIDDLE_MCP
 
 
 def regions(text: str, height: int, width: int) -> Regions:
@@ -50,10 +56,10 @@ def test_the_surety_of_a_hand_is_its_pixels_mean_probability() -> None:
 def test_regions_that_are_read_alike_are_parts_of_one_hand() -> None:
     points = np.random.default_rng(0).uniform(0, 100, (21, 2)).astype(np.float32)
     seen = np.ones(21, np.float32)
-    readings = [Reading(points + shift, seen, 0.5) for shift in (0, 60, 3)]
+    readings = [Reading(points + shift, seen, 0.5, 1.0) for shift in (0, 60, 3)]
     owners = _owners(readings, np.array([0.6, 0.9, 0.8]))
     assert owners.tolist() == [2, 1, 2]
-    joined = regions("1233 1233 1..3 1...", 4, 4).joined(owners)
+    joined = regions("1233 1233 1..3 1...", 4, 4).numbered(owners + 1)
     assert joined.labels.tolist() == [[3, 2, 3, 3], [3, 2, 3, 3], [3, 0, 0, 3], [3, 0, 0, 0]]
     box = joined.box(3)
     assert (box.left, box.top, box.right, box.bottom) == (0, 0, 4, 4)
@@ -73,7 +79,39 @@ def test_the_bundled_nets_find_the_hands_of_rendered_pictures(archive: Path) -> 
     assert len(near) > 6
 
 
+def pointing(x: float, y: float) -> Reading:
+    """A hand whose middle finger begins at (x, y) of its wrist."""
+    points = np.zeros((21, 2), np.float32)
+    points[MIDDLE_MCP] = x, y
+    return Reading(points, np.ones(21, np.float32), 1.0, 1.0)
+
+
+def test_a_known_hand_is_read_once_and_as_it_stands(models: Path) -> None:
+    finder, picture = HandFinder.load(models), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    readings: list[int] = []
+    single(finder.pose.net).register_forward_hook(lambda *_: readings.append(1))
+    crop = [Box(0, 0, 100, 100)]
+    finder.read(picture, crop)
+    assert len(readings) == 2
+    (lying,) = finder.read(picture, crop, [pointing(10, 0)])
+    (standing,) = finder.read(np.ascontiguousarray(np.rot90(picture)), crop, [pointing(0, -10)])
+    assert len(readings) == 4
+    x, y = standing.keypoints_px.T
+    apart = np.linalg.norm(lying.keypoints_px - np.stack([99 - y, x], axis=1), axis=1)
+    assert (apart < 0.1).mean() > 0.8  # a map of two peaks may be read either way
+    assert abs(lying.hand - standing.hand) < 0.001
+
+
+def test_nets_of_another_version_are_named(models: Path) -> None:
+    segment, pose = (load_model(models / f"{name}.safetensors", name) for name in ("segment", "pose"))
+    older = {name: value for name, value in pose.about["params"].items() if name != "hand_weight"}
+    with pytest.raises(
+        CheckpointError, match=r"pose net: of another version of handloom, got other params 'pose.hand_weight'; train"
+    ):
+        HandFinder(segment, Model(pose.net, {**pose.about, "params": older}))
+
+
 def test_a_reading_says_what_is_likelier() -> None:
-    reading = Reading(np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2)
+    reading = Reading(np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2, hand=1.0)
     assert reading.visible.tolist() == [False, True]
     assert reading.handedness == "left"

@@ -93,3 +93,27 @@ def test_a_hand_of_which_some_pixels_take_the_wrong_side_is_one() -> None:
 
 def test_tight_box_holds_every_pixel() -> None:
     assert tight_box(MASK) == Box(0, 0, 6, 4)
+
+
+def test_touching_parts_of_one_side_are_one_hand() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 10:50] = True
+    columns = np.arange(64)
+    centres = votes(mask, np.stack([np.where(columns < 34, 0.3, 0.7), np.full(64, 0.47)], axis=1))
+    for right, expected in (
+        (np.full((64, 64), 2.0), [Box(10, 20, 50, 40)]),
+        (np.broadcast_to(np.where(columns < 34, -2.0, 2.0), (64, 64)), [Box(10, 20, 34, 40), Box(34, 20, 50, 40)]),
+    ):
+        assert boxes(part(mask, centres, right)) == expected
+    mask[:, 30:34] = False  # apart, the same side may be two persons'
+    assert len(boxes(part(mask, centres, np.full((64, 64), 2.0)))) == 2
+
+
+def test_labels_of_a_finer_mask_reach_its_border() -> None:
+    mask, fine = np.zeros((32, 32), bool), np.zeros((64, 64), bool)
+    mask[10:20, 5:20] = True
+    fine[19:41, 9:40] = True
+    fine[50:52, 50:52] = True  # no coarse pixel near
+    same = np.full((32, 2), 0.4)
+    assert boxes(part(mask, votes(mask, same), fine=fine)) == [Box(9, 19, 40, 41)]
+    assert boxes(regions(mask, fine)) == [Box(9, 19, 40, 41)]

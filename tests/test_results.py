@@ -11,7 +11,9 @@ PICTURE = np.zeros((4, 8, 3), np.uint8)
 REGIONS = Regions(np.full((8, 8), 4.0, np.float32), np.repeat([[1] * 4 + [2] * 4], 8, axis=0).astype(np.uint8), 4, 8)
 POINTS = np.arange(42, dtype=np.float32).reshape(21, 2) / 10
 SEEN = np.array([0.9] * 20 + [0.1], np.float32)
-HANDS = [Hand(POINTS, SEEN, 0.75, box, 0.875, REGIONS, n) for n, box in ((1, Box(0, 0, 4, 4)), (2, Box(4, 0, 8, 4)))]
+HANDS = [
+    Hand(POINTS, SEEN, 0.75, 1.0, box, 0.875, REGIONS, n) for n, box in ((1, Box(0, 0, 4, 4)), (2, Box(4, 0, 8, 4)))
+]
 
 
 def test_a_row_says_all_in_plain_json() -> None:

@@ -12,7 +12,7 @@ from handloom.video import FORGET_AFTER_S, LOOK_EVERY_S, HandTracker, OneEuro, j
 OPEN_HAND = np.random.default_rng(3).uniform(0, 60, (21, 2)).astype(np.float32)
 NOWHERE = Regions(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.uint8), 2, 2)
 FRAME: Any = np.zeros((1200, 1200, 3), np.uint8)
-SURE, UNSURE = np.full(21, 0.9, np.float32), np.full(21, 0.2, np.float32)
+SEEN = np.ones(21, np.float32)
 
 
 def at(x: float, y: float = 0) -> np.ndarray:
@@ -31,9 +31,9 @@ class World:
         if self.hidden:
             return []
         box = Box(0, 0, 1, 1)
-        return [Hand(place, SURE, 1.0, box, 1.0, NOWHERE, 1) for place in self.places]
+        return [Hand(place, SEEN, 1.0, 1.0, box, 1.0, NOWHERE, 1) for place in self.places]
 
-    def read(self, picture: Any, crops: list[Box]) -> list[Reading]:
+    def read(self, picture: Any, crops: list[Box], before: list[Reading]) -> list[Reading]:
         said = []
         for crop in crops:
             held = [
@@ -41,7 +41,7 @@ class World:
                 for p in self.places
                 if crop.left < p[:, 0].mean() < crop.right and crop.top < p[:, 1].mean() < crop.bottom
             ]
-            said.append(Reading(held[0], SURE, 1.0) if held else Reading(OPEN_HAND, UNSURE, 1.0))
+            said.append(Reading(held[0] if held else OPEN_HAND, SEEN, 1.0, 0.9 if held else 0.2))
         return said
 
 

@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from handloom import files, images, media, processes, results
-from handloom.errors import DataError
+from handloom.errors import DataError, ParamsError
 from handloom.inference import HandFinder
 from handloom.media import Source
 from handloom.results import Row
@@ -72,6 +72,8 @@ def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
 
 @contextmanager
 def _lines(path: Path) -> Iterator[TextIO]:
+    if path.parent.exists() and not path.parent.is_dir():
+        raise ParamsError(f"--out: must be a folder, got '{path.parent}', a file; name another")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", buffering=1) as lines:
         yield lines

@@ -30,7 +30,13 @@ def handloom() -> None:
 @click.option("--out", default=Path("hands"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
 @_models
 @_int8
-@click.option("--min-score", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Leave out hands below.")
+@click.option(
+    "--min-score",
+    default=0.94,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Leave out hands below; in videos those first seen with less.",
+)
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Inputs with the hands drawn in.")
 @click.option("--masks", is_flag=True, help="Of pictures, as PNG: 0 none, 1 the first hand, 2 the next.")
 @click.option("--coco", is_flag=True, help="Of pictures, hands.coco.json beside hands.jsonl.")

@@ -24,7 +24,7 @@ from handloom.geometry import Box, to_images
 from handloom.prediction import FlipTest, ScaleTest, device, predict
 from handloom.protocols import PROTOCOLS, Protocol
 from handloom.skeleton import NAMES
-from handloom.tasks import POSE, SEGMENT, Predictions, Task
+from handloom.tasks import POSE, SEGMENT, Predictions, Task, params_of
 
 CURVE_PX: Final = np.arange(0, 31.0)
 """Thresholds of the PCK curve, px of the source picture."""
@@ -52,7 +52,7 @@ def _predict(
     model: Model, task: Task, samples: Any, batch_size: int, *, flip: bool, scales: Sequence[float] = ()
 ) -> Predictions:
     net: nn.Module = model.net.to(device())
-    params = task.params.model_validate(model.about["params"])
+    params = params_of(task, model.about)
     net = FlipTest(net, task, params) if flip else net
     net = ScaleTest(net, scales) if scales else net
     return predict(net, task, samples, batch_size, params)[0]
@@ -230,10 +230,11 @@ def _score(
 
 
 def _heads(said: Predictions, test: PoseSet, reliability: NDArray[np.float64]) -> dict[str, float]:
-    """Give how good the pose net is at what it says beside keypoints: the side and the visibility."""
+    """Give how good the pose net is at what it says beside keypoints: the side, the visibility, and that it is one."""
     right = test.sides[:] == RIGHT
     return {
         "side_accuracy": float(((said["right"] > 0.5) == right).mean()),
+        "hand_recall_0.5": float((said["hand"] >= 0.5).mean()),
         "visible_calibration_error": metrics.calibration_error(reliability),
         "visible_brier": float(((said["visible"] - test.visible[:]) ** 2).mean()),
     }

@@ -72,7 +72,19 @@ def encode(picture: Picture, suffix: str) -> bytes:
 
 def shrink(picture: Picture, size: int) -> Picture:
     """Resize to (size, size) by area averaging: each result pixel is the mean of what it covers."""
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
+    height, width = picture.shape[:2]
+    return _averaged(Image.fromarray(picture), (size, size), (width, height))
+
+
+def _averaged(image: Image.Image, size: tuple[int, int], covered: tuple[float, float]) -> Picture:
+    """Give the upper left part of an image, `covered` wide and high and black beyond the image, in this size."""
+    right, bottom = map(math.ceil, covered)
+    if image.size != (right, bottom):
+        image = image.crop((0, 0, right, bottom))
+    factor = covered[0] / size[0]
+    if factor == covered[1] / size[1] and factor.is_integer():
+        return np.asarray(image.reduce(int(factor)))  # the same, three times as fast
+    return np.asarray(image.resize(size, Image.Resampling.BOX, box=(0, 0, *covered)))
 
 
 def shrink_square(picture: Picture, size: int) -> Picture:
@@ -81,9 +93,12 @@ def shrink_square(picture: Picture, size: int) -> Picture:
         picture = np.asarray(Image.fromarray(picture).reduce(factor))  # the square of a panorama may fill the memory
     height, width = picture.shape[:2]
     side = max(height, width)
-    square = np.zeros((side, side, 3), np.uint8)
-    square[:height, :width] = picture
-    return shrink(square, size)
+    rows, columns = -(-height * size // side), -(-width * size // side)  # the others are padding alone
+    square = np.zeros((size, size, 3), np.uint8)
+    square[:rows, :columns] = _averaged(
+        Image.fromarray(picture), (columns, rows), (columns * side / size, rows * side / size)
+    )
+    return square
 
 
 def shrink_sides(sides: Picture, size: int) -> Picture:
@@ -106,6 +121,9 @@ def crop(picture: Picture, box: Box, size: int) -> Picture:
     reach = math.ceil(max(1.0, box.width / size, box.height / size)) + 1
     left, top = max(-pad, math.floor(box.left) - reach), max(-pad, math.floor(box.top) - reach)
     right, bottom = min(width + pad, math.ceil(box.right) + reach), min(height + pad, math.ceil(box.bottom) + reach)
-    canvas = Image.fromarray(picture).crop((left, top, right, bottom))
+    seen = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if min(seen.shape[:2]) == 0:
+        return np.zeros((size, size, *picture.shape[2:]), np.uint8)
+    canvas = Image.fromarray(seen).crop((min(0, left), min(0, top), right - max(0, left), bottom - max(0, top)))
     edges = (box.left - left, box.top - top, box.right - left, box.bottom - top)
     return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, box=edges))

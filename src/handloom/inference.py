@@ -9,18 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from handloom import images, masks, tracking
+from handloom import images, masks, tracking, warp
 from handloom.checkpoint import Model, load_model
+from handloom.errors import CheckpointError
 from handloom.geometry import Box, Points
 from handloom.images import Picture
 from handloom.models.unet import Output
+from handloom.models.upright import Upright
+from handloom.params import PoseParams, SegmentParams
 from handloom.prediction import device_of
-from handloom.tasks import POSE, SEGMENT
+from handloom.skeleton import MIDDLE_MCP, WRIST
+from handloom.tasks import POSE, SEGMENT, params_of, read_masks, read_pose
 
-MIN_SCORE: Final = 0.5
-"""Hands with a lower score are not reported."""
+MIN_SCORE: Final = 0.94
+"""Hands with a lower score are not reported: the bundled nets then see 2 in 100 photographs without one, 24 at 0.5."""
 BUNDLED: Final = Path(__file__).parent / "weights"
 """Nets that come with the package; `python -m pipeline.bundle` puts others in their place."""
 SAME_HAND: Final = 0.2
@@ -56,9 +60,9 @@ class Regions:
         """Give one box per hand."""
         return [self.box(hand) for hand in range(1, int(self.labels.max()) + 1)]
 
-    def joined(self, owners: NDArray[np.integer]) -> Self:
-        """Give each hand's pixels to its owner; (N,) indices from 0, as labels less one."""
-        return replace(self, labels=np.concatenate([[0], owners + 1]).astype(np.uint8)[self.labels])
+    def numbered(self, numbers: NDArray[np.integer]) -> Self:
+        """Give each hand another label; (N,) of hands 1 to N. Equal ones make one of several."""
+        return replace(self, labels=np.concatenate([[0], numbers]).astype(np.uint8)[self.labels])
 
     def mask(self, hand: int) -> NDArray[np.bool_]:
         """Give the pixels (H, W) of the picture that belong to a hand, by its label.
@@ -85,6 +89,8 @@ class Reading:
     """(21,) probability that each keypoint is visible, calibrated on validation data."""
     right: float
     """Probability that it is a right hand, calibrated likewise. A mirrored picture shows a right hand as a left one."""
+    hand: float
+    """How sure the net is that the crop shows a hand at all, 0 to 1."""
 
     @property
     def visible(self) -> NDArray[np.bool_]:
@@ -104,7 +110,7 @@ class Hand(Reading):
     box: Box
     """Around its mask, px of the picture."""
     score: float
-    """How sure the finding is, 0 to 1: the mask's mean probability times the mean keypoint confidence."""
+    """How sure the finding is, 0 to 1: the mask's mean probability times `hand`."""
     regions: Regions = field(repr=False)
     label: int
     """Its number in `regions`."""
@@ -123,16 +129,18 @@ class HandFinder:
 
     def __init__(self, segment: Model, pose: Model) -> None:
         self.segment, self.pose = segment, pose
-        self._params = tuple(t.params.model_validate(m.about["params"]) for t, m in ((SEGMENT, segment), (POSE, pose)))
+        self._mask_params: SegmentParams = params_of(SEGMENT, segment.about)
+        self._pose_params: PoseParams = params_of(POSE, pose.about)
         self.size = int(segment.about["facts"]["image_size"])
         self.crop_size, self.crop_scale = (pose.about["facts"][name] for name in ("image_size", "crop_scale"))
 
     @classmethod
-    def load(cls, where: Path | str | None = None, *, int8: bool = False) -> Self:
+    def load(cls, where: Path | str | None = None, *, int8: bool = False, threads: int = 0) -> Self:
         """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
 
         A folder's exported nets (`segment.onnx`) go before trained ones (`segment.safetensors`); `int8` takes the
-        exported ones of half the time, as the bundled ones are. Raises CheckpointError.
+        exported ones of half the time, as the bundled ones are. `threads` for exported nets; 0 takes all cores.
+        Raises CheckpointError.
         """
         from handloom.onnx_net import load_onnx  # its import takes a third of a second
 
@@ -140,10 +148,14 @@ class HandFinder:
             where, int8 = BUNDLED, True
         elif str(where).startswith(tracking.SCHEMES):
             where = tracking.fetched(str(where))
-        folder = Path(where)
+        if not (folder := Path(where)).is_dir():
+            what = f"{where}: must be a folder of nets, got no such folder"
+            raise CheckpointError(f"{what}; correct the path, or leave it out for the bundled nets")
         exported = int8 or (folder / f"{SEGMENT.name}.onnx").exists()
-        suffix, read = ("int8.onnx" if int8 else "onnx", load_onnx) if exported else ("safetensors", load_model)
-        return cls(*(read(folder / f"{task.name}.{suffix}", task.name) for task in (SEGMENT, POSE)))
+        if not exported:
+            return cls(*(load_model(folder / f"{task.name}.safetensors", task.name) for task in (SEGMENT, POSE)))
+        suffix = "int8.onnx" if int8 else "onnx"
+        return cls(*(load_onnx(folder / f"{task.name}.{suffix}", task.name, threads) for task in (SEGMENT, POSE)))
 
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
@@ -151,10 +163,9 @@ class HandFinder:
         readings = self.read(picture, [box.square(self.crop_scale) for box in regions.boxes()])
         if not readings:
             return []
-        sureties = [regions.surety(label) for label in range(1, len(readings) + 1)]
-        scores = np.array([s * float(r.keypoint_confidence.mean()) for s, r in zip(sureties, readings, strict=True)])
+        scores = np.array([regions.surety(label) * reading.hand for label, reading in enumerate(readings, start=1)])
         owners = _owners(readings, scores)
-        regions = regions.joined(owners)
+        regions = regions.numbered(owners + 1)
         return [
             Hand(**vars(readings[i]), box=regions.box(i + 1), score=float(scores[i]), regions=regions, label=i + 1)
             for i in np.unique(owners)
@@ -167,27 +178,55 @@ class HandFinder:
         height, width = picture.shape[:2]
         output = self.segment.net(_batch([images.shrink_square(picture, self.size)], self.segment))
         shown = Output(without_padding(output.maps, height, width), output.numbers)
-        said = SEGMENT.predict(shown, self._params[0], self.size)
-        return Regions(said["logits"][0].astype(np.float32), said["labels"][0], height, width)
+        said = read_masks(shown, self._mask_params, self.size)
+        return Regions(said["logits"][0], said["labels"][0], height, width)
 
     @torch.inference_mode()
-    def read(self, picture: Picture, crops: list[Box]) -> list[Reading]:
-        """Give what the pose net says of the hand in each square crop."""
+    def read(self, picture: Picture, crops: list[Box], before: list[Reading] | None = None) -> list[Reading]:
+        """Give what the pose net says of the hand in each square crop.
+
+        A net that reads each crop twice is spared its first look by earlier readings of the same hands.
+        """
         if not crops:
             return []
-        pictures = [images.crop(picture, crop, self.crop_size) for crop in crops]
-        said = POSE.predict(self.pose.net(_batch(pictures, self.pose)), self._params[1], self.crop_size)
-        rows = zip(crops, *(said[name] for name in ("keypoints", "visible", "right")), strict=True)
-        return [Reading(crop.to_image(k, self.crop_size), seen, float(right)) for crop, k, seen, right in rows]
+        batch = _batch([images.crop(picture, crop, self.crop_size) for crop in crops], self.pose)
+        turns = None if before is None else _turns(before).to(batch.device)
+        said = read_crops(self.pose.net, batch, self._pose_params, turns)
+        names = ("keypoints", "visible", "right", "hand")
+        rows = zip(crops, *(said[name].numpy(force=True) for name in names), strict=True)
+        return [Reading(c.to_image(k, self.crop_size), seen, float(r), float(h)) for c, k, seen, r, h in rows]
+
+
+def read_crops(net: nn.Module, crops: Tensor, params: PoseParams, turns: Tensor | None = None) -> dict[str, Tensor]:
+    """Give `tasks.read_pose` of crops (B, 3, S, S).
+
+    A net that reads twice is asked in the turned crops' own frame, and its points turned back: to turn maps back costs
+    as much as a reading. `turns` (B, 2, 3) spare it the first.
+    """
+    size = crops.shape[-1]
+    if not isinstance(net, Upright):
+        return read_pose(net(crops), params, size)
+    turns = net.turns(crops) if turns is None else turns
+    said = read_pose(net.turned(crops, turns), params, size)
+    return {**said, "keypoints": warp.turned_back(said["keypoints"], turns, size)}
+
+
+def _turns(readings: list[Reading]) -> Tensor:
+    """Give the turns (B, 2, 3) that show read hands upright."""
+    points = torch.from_numpy(np.stack([reading.keypoints_px[[WRIST, MIDDLE_MCP]] for reading in readings]))
+    return warp.upright(points[:, 0], points[:, 1])
 
 
 def _owners(readings: list[Reading], scores: NDArray[np.floating]) -> NDArray[np.integer]:
     """Give of each reading the index of the surest one of the same hand: parts of a hand are read alike."""
     points = np.stack([reading.keypoints_px for reading in readings])
     apart = np.linalg.norm(points[:, None] - points, axis=-1).mean(axis=-1)
-    owners = np.where(apart <= SAME_HAND * np.ptp(points, axis=1).max(axis=1), scores, -np.inf).argmax(axis=1)
-    last: NDArray[np.integer] = owners[owners]
-    return last
+    owners: NDArray[np.integer] = np.where(
+        apart <= SAME_HAND * np.ptp(points, axis=1).max(axis=1), scores, -np.inf
+    ).argmax(axis=1)
+    while (owners != owners[owners]).any():  # the owner's own owner; scores rise, so this ends
+        owners = owners[owners]
+    return owners
 
 
 def without_padding(maps: Tensor, height: int, width: int) -> Tensor:

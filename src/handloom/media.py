@@ -77,6 +77,8 @@ def _paths(word: str, skipped: Path | None) -> list[Path]:
     path = Path(word)
     if path.is_file():
         return [path]
+    if not path.exists() and not glob.has_magic(word):
+        raise ParamsError(f"input: no such file or folder, got '{word}'; check the path")
     pattern = f"{glob.escape(word)}/**/*" if path.is_dir() else word
     root = path if path.is_dir() else Path()
     found = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from handloom.checkpoint import FORMAT, Model, first_line
 from handloom.errors import CheckpointError
 from handloom.models.unet import Output
+from handloom.models.upright import Upright
 
 INPUT: Final = "images"
 OUTPUTS: Final = ("maps", "numbers")
@@ -50,4 +51,5 @@ def load_onnx(path: Path, task: str, threads: int = 0) -> Model:
         ) from None
     if found != f"{task} format {FORMAT}":
         raise CheckpointError(f"{path}: expected {task} format {FORMAT}, got '{found}'; export it again")
-    return Model(OnnxNet(session), about)
+    net = OnnxNet(session)
+    return Model((Upright(net) if about["params"]["model"].get("upright") else net).eval(), about)

@@ -68,6 +68,11 @@ class PreprocessParams(Section):
     """Extra picture kept around a crop for augmentation, as a fraction of the crop's side, both edges together."""
     min_hand_pixels: Count
     """Hands with fewer mask pixels in the source picture get no crop."""
+    empty_crops: Fraction
+    """Crops without a hand, per crop of one, from which the pose net learns that there are such."""
+    background_share: NotNegative
+    """Share of training pictures whose background becomes a part of a photograph, and as many such parts alone, where
+    data/backgrounds holds photographs without a hand."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     """Share of the training split set aside for validation."""
     max_bad_fraction: Fraction
@@ -190,6 +195,8 @@ class PoseParams(TrainParams):
     """Weight of the visibility of each keypoint."""
     side_weight: NotNegative
     """Weight of left against right."""
+    hand_weight: NotNegative
+    """Weight of whether the crop shows a hand at all."""
 
 
 class EvaluateParams(Section):

@@ -1,17 +1,19 @@
 """SEGMENT and POSE: all that differs between the two nets, as data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from handloom import calibration, draw, heatmaps, losses, masks, metrics, objectives
 from handloom.data.prepared import LEFT, RIGHT, Keypoints, Mask, PoseSet, SegmentSet
+from handloom.errors import CheckpointError
 from handloom.geometry import to_images
 from handloom.images import Picture
 from handloom.models.unet import Output
@@ -48,6 +50,17 @@ class Task:
     """figures of a split -> what shows that the net says nothing, and what to change; None where it says something."""
     show: Callable[[Predictions, Any, int], Picture]
     """(predictions of a whole split, that split, row) -> a picture of prediction against truth."""
+
+
+def params_of(task: Task, about: Mapping[str, Any]) -> Any:
+    """Give the params that a net was trained with; raises CheckpointError where they are another version's."""
+    try:
+        return task.params.model_validate(about["params"])
+    except ValidationError as error:
+        keys = ", ".join(f"{task.name}.{'.'.join(map(str, each['loc']))}" for each in error.errors())
+        raise CheckpointError(
+            f"{task.name} net: of another version of handloom, got other params '{keys}'; train it again"
+        ) from None
 
 
 def full_size(maps: Tensor, size: int) -> Tensor:
@@ -94,28 +107,38 @@ def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -
     return loss
 
 
-def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
-    """Give `masks` (B, S, S) bool, hand where that is the likelier, and `labels` (B, S, S) uint8, each hand by itself.
+def read_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
+    """Give `logits` (B, S, S) of hand against background, and `labels` (B, S, S) uint8, each hand by itself.
 
-    `logits` (B, S, S) float16 of hand against background; masks are where they are above 0.
+    Where sides are taught, also `right` (B, S, S), logits of right against left.
+    """
+    maps = {name: output.maps[:, place].float() for name, place in mask_maps(params).items()}
+    said: Predictions = {
+        name: full_size(maps[name], size).squeeze(1).cpu().numpy() for name in ("hand", "right") if name in maps
+    }
+    fine = said["hand"] > 0
+    small = {name: each.squeeze(1).cpu().numpy() for name, each in maps.items()}
+    hands = small["hand"] > 0
+    if "centre" in maps:
+        along = (np.arange(hands.shape[-1], dtype=np.float32) + 0.5) / hands.shape[-1]
+        centres = small["centre"] + np.stack(np.meshgrid(along, along))
+        right = small.get("right", [None] * len(hands))
+        labels = [masks.part(*each) for each in zip(hands, centres, right, fine, strict=True)]
+    else:
+        labels = [masks.regions(*each) for each in zip(hands, fine, strict=True)]
+    return {"logits": said.pop("hand"), "labels": np.stack(labels), **said}
+
+
+def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
+    """Give `labels` and `logits` (as float16) of `read_masks`, and `masks` (B, S, S) bool: where logits are above 0.
+
     Where sides are taught, `sides` (B, S, S) uint8: 1 left, 2 right, else 0.
     """
-    maps = {name: full_size(output.maps[:, place].float(), size) for name, place in mask_maps(params).items()}
-    logits = maps["hand"].squeeze(1)
-    hand = logits > 0
-    said = {"masks": hand.cpu().numpy(), "logits": logits.half().cpu().numpy()}
-    right: Sequence[NDArray[Any] | None] = [None] * len(hand)
-    if "right" in maps:
-        logits_right = maps["right"].squeeze(1).cpu().numpy()
-        said["sides"] = (np.where(logits_right > 0, RIGHT, LEFT) * said["masks"]).astype(np.uint8)
-        right = list(logits_right)
-    if "centre" in maps:
-        along = (torch.arange(size, device=hand.device) + 0.5) / size
-        centres = (maps["centre"] + torch.stack(torch.meshgrid(along, along, indexing="xy"))).cpu().numpy()
-        labels = [masks.part(*each) for each in zip(said["masks"], centres, right, strict=True)]
-    else:
-        labels = [masks.regions(each) for each in said["masks"]]
-    return {**said, "labels": np.stack(labels)}
+    said = read_masks(output, params, size)
+    hand, right = said["logits"] > 0, said.pop("right", None)
+    if right is not None:
+        said["sides"] = (np.where(right > 0, RIGHT, LEFT) * hand).astype(np.uint8)
+    return {**said, "masks": hand, "logits": said["logits"].astype(np.float16)}
 
 
 def _mirror_masks(output: Output, params: SegmentParams) -> Output:
@@ -146,38 +169,55 @@ def _show_mask(predictions: Predictions, truth: SegmentSet, row: int) -> Picture
     return draw.enlarge(draw.mask(truth.images[row], predictions["masks"][row], truth.masks[row] > 0), 2)
 
 
+POSE_NUMBERS: Final[dict[str, slice | int]] = {
+    "visible": slice(0, NUM_KEYPOINTS),
+    "right": NUM_KEYPOINTS,
+    "hand": NUM_KEYPOINTS + 1,
+}
+"""Where the pose net says what: each keypoint's visibility, right against left, and whether there is a hand at all."""
+
+
 def _pose_outputs(params: PoseParams) -> tuple[int, int]:
-    """A heatmap per keypoint; a number for each one's visibility, and the last for right against left."""
-    return NUM_KEYPOINTS, NUM_KEYPOINTS + 1
+    """A heatmap per keypoint; the numbers are those of `POSE_NUMBERS`."""
+    return NUM_KEYPOINTS, NUM_KEYPOINTS + 2
 
 
 def _pose_loss(output: Output, target: Keypoints, params: PoseParams, size: int) -> Tensor:
     loss = objectives.map_loss(output.maps, target, params, size)
-    if params.visible_weight:
-        seen = target.visible.float()
-        loss = loss + params.visible_weight * losses.binary_cross_entropy(
-            output.numbers[:, :-1], seen, torch.ones_like(seen)
-        )
-    if params.side_weight:
-        right = losses.binary_cross_entropy(output.numbers[:, -1], target.right, torch.ones_like(target.right))
-        loss = loss + params.side_weight * right
+    hands = target.hand[:, None].expand_as(target.visible)
+    for name, weight, truth, counted in (
+        ("visible", params.visible_weight, target.visible.float(), hands),
+        ("right", params.side_weight, target.right, target.hand),
+        ("hand", params.hand_weight, target.hand, torch.ones_like(target.hand)),
+    ):
+        if weight:
+            loss = loss + weight * losses.binary_cross_entropy(output.numbers[:, POSE_NUMBERS[name]], truth, counted)
     return loss
 
 
-def _predict_keypoints(output: Output, params: PoseParams, size: int) -> Predictions:
+def read_pose(output: Output, params: PoseParams, size: int) -> dict[str, Tensor]:
     """Give what the net says of B crops.
 
-    `keypoints` (B, 21, 2) pixels of the network input; `visible` (B, 21) and `right` (B,), probabilities; of the maps,
-    `peaks` and `entropy` (B, 21) and `response` (B, 4), the box around all that reaches half its map's peak.
+    `keypoints` (B, 21, 2) pixels of the network input; `visible` (B, 21), `right` and `hand` (B,), probabilities.
     """
     maps = objectives.read(output.maps.float(), params)
-    points, peaks = heatmaps.decode(maps, params.decode_radius)
+    points, _ = heatmaps.decode(maps, params.decode_radius)
+    numbers = {name: output.numbers[:, place].float().sigmoid() for name, place in POSE_NUMBERS.items()}
+    if not params.hand_weight:  # never taught: the mask net alone says where hands are
+        numbers["hand"] = torch.ones_like(numbers["hand"])
+    return {"keypoints": heatmaps.from_map(points, size / maps.shape[-1]), **numbers}
+
+
+def _predict_pose(output: Output, params: PoseParams, size: int) -> Predictions:
+    """Give `read_pose` and, of the maps, `peaks` and `entropy` (B, 21) and `response` (B, 4).
+
+    The last is the box around all that reaches half its map's peak.
+    """
+    maps = objectives.read(output.maps.float(), params)
     stride = size / maps.shape[-1]
     said = {
-        "keypoints": heatmaps.from_map(points, stride),
-        "visible": output.numbers[:, :-1].float().sigmoid(),
-        "right": output.numbers[:, -1].float().sigmoid(),
-        "peaks": peaks,
+        **read_pose(output, params, size),
+        "peaks": maps.amax(dim=(2, 3)),
         "entropy": heatmaps.entropy(maps),
         "response": heatmaps.response_box(maps) * stride,
     }
@@ -186,7 +226,9 @@ def _predict_keypoints(output: Output, params: PoseParams, size: int) -> Predict
 
 def _mirror_pose(output: Output, params: PoseParams) -> Output:
     """A mirrored left hand is a right hand with the same 21 keypoints, so no map changes its place."""
-    return Output(output.maps.flip(-1), torch.cat([output.numbers[:, :-1], -output.numbers[:, -1:]], dim=1))
+    signs = torch.ones_like(output.numbers)
+    signs[:, POSE_NUMBERS["right"]] = -1
+    return Output(output.maps.flip(-1), output.numbers * signs)
 
 
 def _calibrate(net: nn.Module, predictions: Predictions, truth: PoseSet) -> None:
@@ -250,7 +292,7 @@ POSE: Final = Task(
     outputs=_pose_outputs,
     data=PoseSet,
     loss=_pose_loss,
-    predict=_predict_keypoints,
+    predict=_predict_pose,
     mirror=_mirror_pose,
     finish=_calibrate,
     score=_score_keypoints,

@@ -16,8 +16,8 @@ LOOK_EVERY_S: Final = 0.5
 """With a hand in view the mask net looks for further ones this often; with none, in every frame."""
 FORGET_AFTER_S: Final = 0.7
 """A hand that is found again within this time keeps its id."""
-MIN_CONFIDENCE: Final = 0.5
-"""Mean keypoint confidence below which a followed hand is lost: 0.95 is usual on hands, 0.15 where there is none."""
+MIN_HAND: Final = 0.5
+"""How sure the net must be that a followed hand is still there."""
 CROP_OVER_EXTENT: Final = 1.5
 """Side of a training crop over the longer side of its keypoints' box: 1.2 to 1.7, median 1.5."""
 SAME_HAND: Final = 0.4
@@ -75,7 +75,7 @@ class TrackedHand(Reading):
     box: Box
     """Around its keypoints, px of the frame."""
     score: float
-    """Mean keypoint confidence, 0 to 1."""
+    """How sure the net is that it is a hand, `MIN_HAND` to 1: the least score counts where a hand is first seen."""
 
 
 @dataclass
@@ -115,8 +115,9 @@ class HandTracker:
         followed = [track for track in self._tracks if not track.lost]
         crops = [Box.around(track.hand.keypoints_px).square(CROP_OVER_EXTENT) for track in followed]
         known: list[_Track] = []
-        for track, reading in zip(followed, self.finder.read(picture, crops), strict=True):
-            sure = float(reading.keypoint_confidence.mean()) >= MIN_CONFIDENCE and _within(picture, reading)
+        before: list[Reading] = [track.hand for track in followed]
+        for track, reading in zip(followed, self.finder.read(picture, crops, before), strict=True):
+            sure = reading.hand >= MIN_HAND and _within(picture, reading)
             if sure and not any(_same(reading, other.hand) for other in known):
                 self._see(track, reading, seconds)
                 known.append(track)
@@ -128,7 +129,7 @@ class HandTracker:
         near = [track for track in self._tracks if _same(found, track.hand)]
         if any(not track.lost for track in near):
             return
-        reading = Reading(found.keypoints_px, found.keypoint_confidence, found.right)
+        reading = Reading(found.keypoints_px, found.keypoint_confidence, found.right, found.hand)
         if not near:
             near = [_Track(number := next(self._ids), _tracked(number, reading), seconds)]
             self._tracks += near
@@ -143,8 +144,7 @@ class HandTracker:
 
 
 def _tracked(number: int, reading: Reading) -> TrackedHand:
-    score = float(reading.keypoint_confidence.mean())
-    return TrackedHand(**vars(reading), id=number, box=Box.around(reading.keypoints_px), score=score)
+    return TrackedHand(**vars(reading), id=number, box=Box.around(reading.keypoints_px), score=reading.hand)
 
 
 def _within(picture: Picture, reading: Reading) -> bool:

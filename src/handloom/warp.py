@@ -24,6 +24,12 @@ def back(turns: Tensor) -> Tensor:
     return torch.cat([rotation.mT, torch.zeros_like(turns[..., 2:])], dim=-1)
 
 
+def turned_back(points: Tensor, turns: Tensor, size: int) -> Tensor:
+    """Move (B, K, 2) points of turned (size, size) pictures to where the pictures themselves show them."""
+    centre = (size - 1) / 2
+    return (points - centre) @ turns[..., :2].to(points.device).mT + centre
+
+
 def mirrored(affines: Tensor) -> Tensor:
     """Give which maps mirror their picture, so that a left hand shows as a right one; (B, 2, 3) -> (B,) bool."""
     flipped: Tensor = torch.linalg.det(affines[:, :, :2]) < 0

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
-from handloom import heatmaps, masks, objectives
-from handloom.inference import SAME_HAND, HandFinder, without_padding
+from handloom import masks
+from handloom.inference import SAME_HAND, HandFinder, read_crops, without_padding
 from handloom.params import PoseParams, SegmentParams
 from handloom.tasks import full_size, mask_maps
 
@@ -50,9 +50,9 @@ class Whole(nn.Module):
     def forward(self, picture: Tensor, min_score: Tensor) -> Hands:
         """Give the hands of one picture."""
         logits, own = self._find(picture)
-        keypoints, right = self._read(picture, self._boxes(picture, own))
         surety = (logits.sigmoid() * own).sum(dim=(1, 2)) / own.sum(dim=(1, 2)).clamp(min=1)
-        scores = surety * keypoints[..., 2].mean(dim=1)
+        keypoints, right, hand = self._read(picture, self._boxes(picture, own))
+        scores = surety * hand
         owners, numbers = _owners(keypoints[..., :2], scores), torch.arange(own.shape[0])
         pixels = ((owners == numbers[:, None]).float() @ own.flatten(1).float()).view_as(own)  # each owner's
         enough = own.sum(dim=(1, 2)) >= masks.MIN_SHARE * self.size**2
@@ -74,15 +74,15 @@ class Whole(nn.Module):
         maps = self.segment(_shrunk(picture, self.size)[None]).maps
         maps = without_padding(maps, picture.shape[0], picture.shape[1])
         where = mask_maps(self.mask_params)
-        logits = full_size(maps[:, where["hand"]], self.size)[0, 0]
+        logits, small = full_size(maps[:, where["hand"]], self.size)[0, 0], maps[0, where["hand"]][0]
         if "centre" in where:
-            ways = full_size(maps[:, where["centre"]], self.size)[0]
-            along = (torch.arange(self.size) + 0.5) / self.size
-            centres = ways + torch.stack(torch.meshgrid(along, along, indexing="xy"))
-            right = full_size(maps[:, where["right"]], self.size)[0, 0] if "right" in where else None
-            labels = _parted(logits > 0, centres, right)
+            along = (torch.arange(maps.shape[-1]) + 0.5) / maps.shape[-1]
+            centres = maps[0, where["centre"]] + torch.stack(torch.meshgrid(along, along, indexing="xy"))
+            right = maps[0, where["right"]][0] if "right" in where else None
+            labels = _parted(small > 0, centres, right)
         else:
-            labels = _regions(logits > 0)
+            labels = _regions(small > 0)
+        labels = _enlarged(labels, logits > 0)
         own = labels == torch.arange(1, MAX_HANDS + 1)[:, None, None]
         sizes, order = own.sum(dim=(1, 2)).float().topk(MAX_HANDS)
         enough = sizes >= masks.MIN_SHARE * self.size**2
@@ -92,18 +92,14 @@ class Whole(nn.Module):
         torch._check(places.shape[0] <= MAX_HANDS)
         return logits, own[places]
 
-    def _read(self, picture: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Give keypoints (N, 21, 3) and the probability of a right hand (N,) of boxes (N, 4)."""
+    def _read(self, picture: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give keypoints (N, 21, 3), and how sure a right hand and a hand at all are (N,), of boxes (N, 4)."""
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) * self.crop_scale
         corner = centre - side / 2
-        output = self.pose(_cropped(picture, corner, side, self.crop_size))
-        maps = objectives.read(output.maps, self.pose_params)
-        points, _ = heatmaps.decode(maps, self.pose_params.decode_radius)
-        points = heatmaps.from_map(points, self.crop_size / maps.shape[-1])
-        points_px = (points + 0.5) * (side / self.crop_size)[:, None] + corner[:, None] - 0.5
-        said = output.numbers.sigmoid()
-        return torch.cat([points_px, said[:, :-1, None]], dim=-1), said[:, -1]
+        said = read_crops(self.pose, _cropped(picture, corner, side, self.crop_size), self.pose_params)
+        points_px = (said["keypoints"] + 0.5) * (side / self.crop_size)[:, None] + corner[:, None] - 0.5
+        return torch.cat([points_px, said["visible"][..., None]], dim=-1), said["right"], said["hand"]
 
 
 def _owners(points: Tensor, scores: Tensor) -> Tensor:
@@ -111,7 +107,9 @@ def _owners(points: Tensor, scores: Tensor) -> Tensor:
     extents = (points.amax(dim=1) - points.amin(dim=1)).amax(dim=1)
     apart = (points[:, None] - points).square().sum(dim=-1).sqrt().mean(dim=-1)
     owners = torch.where(apart <= SAME_HAND * extents, scores, -1.0).argmax(dim=1)
-    return owners[owners]
+    for _ in range(4):  # the owner's own owner, along a chain of up to 16
+        owners = owners[owners]
+    return owners
 
 
 def _shrunk(picture: Tensor, size: int) -> Tensor:
@@ -119,8 +117,8 @@ def _shrunk(picture: Tensor, size: int) -> Tensor:
     side = torch.sym_max(picture.shape[0], picture.shape[1])
     step = side / size
     reach = torch.sym_max(step, 1.0) / 2
-    centres = (torch.arange(size) + 0.5) * step
-    apart = torch.arange(side) + 0.5 - centres[:, None]
+    centres = (torch.arange(size, dtype=torch.float64) + 0.5) * step  # float32 decides ties unlike Pillow
+    apart = torch.arange(side, dtype=torch.float64) + 0.5 - centres[:, None]
     weights = ((apart > -reach) & (apart <= reach)).float()
     weights = weights / weights.sum(dim=1, keepdim=True)
     return _resampled(picture, weights[:, : picture.shape[0]], weights[:, : picture.shape[1]])
@@ -176,7 +174,31 @@ def _parted(mask: Tensor, centres: Tensor, right: Tensor | None) -> Tensor:
         leaning = (right / 2).tanh() - (2 * side - 1)[:, None, None]
         apart = apart + masks.SIDE_REACH**2 * leaning.square()
     apart = torch.where(((heights > 0) & ~doubles)[:, None, None], apart, torch.inf)
-    return _without_fragments((apart.argmin(dim=0) + 1) * mask)
+    labels = _without_fragments((apart.argmin(dim=0) + 1) * mask)
+    return labels if right is None else _united(labels, right)
+
+
+def _enlarged(labels: Tensor, fine: Tensor) -> Tensor:
+    """Do `masks._enlarged`; (h, h), (H, H) bool -> (H, H)."""
+    factor, side = fine.shape[0] // labels.shape[0], labels.shape[0]
+    framed, reached = functional.pad(labels, [1] * 4), labels
+    for down, right in masks.BESIDE:
+        shifted = framed[1 + down : 1 + down + side, 1 + right : 1 + right + side]
+        reached = torch.where(reached > 0, reached, shifted)
+    return reached.repeat_interleave(factor, 0).repeat_interleave(factor, 1) * fine
+
+
+def _united(labels: Tensor, right: Tensor) -> Tensor:
+    """Do `masks._united` but for the order; (S, S) labels 0 to MAX_HANDS, (S, S) logits -> labels."""
+    own = (labels == torch.arange(1, MAX_HANDS + 1)[:, None, None]).float()
+    leanings = (own * (right / 2).tanh()).sum(dim=(1, 2)) / own.sum(dim=(1, 2)).clamp(min=1)
+    beside = [(own[:, :, :-1], own[:, :, 1:]), (own[:, :-1], own[:, 1:])]
+    touching = torch.stack([a.flatten(1) @ b.flatten(1).mT for a, b in beside]).sum(dim=0)
+    alike = (leanings[:, None] - leanings).abs() < masks.ALIKE
+    joined = ((touching + touching.mT) * alike + torch.eye(MAX_HANDS) > 0).float()
+    for _ in range(4):  # what a chain of up to 16 joins
+        joined = (joined @ joined > 0).float()
+    return torch.cat([torch.zeros(1, dtype=torch.long), joined.argmax(dim=1) + 1])[labels]
 
 
 def _regions(mask: Tensor) -> Tensor:

@@ -40,10 +40,12 @@ def test_rows_of_the_arrays_are_those_of_the_index(index: pd.DataFrame, prepared
     for split in ("train", "val", "test"):
         pose = PoseSet.load(prepared / "pose", split)
         kept = index[(index["split"] == split) & (index["status"] == "kept")].sort_values("row")
-        assert kept["row"].tolist() == list(range(len(pose)))
-        assert kept["sample_id"].tolist() == pose.ids.tolist()
-        assert np.allclose(kept[["left", "top", "right", "bottom"]], pose.boxes, atol=1e-3)
-        assert load_facts(prepared / "pose")["rows"][split] == len(pose)
+        hands = np.flatnonzero(pose.sides)
+        assert kept["row"].tolist() == hands.tolist()
+        assert kept["sample_id"].tolist() == pose.ids[hands].tolist()
+        assert np.allclose(kept[["left", "top", "right", "bottom"]], pose.boxes[hands], atol=1e-3)
+        assert load_facts(prepared / "pose")["rows"][split] == len(hands)
+        assert (len(hands) < len(pose)) == (split == "train")
 
 
 def test_keypoints_map_back_to_the_annotation(archive: Path, prepared: Path, params: Params) -> None:
@@ -76,7 +78,7 @@ def test_the_network_input_is_the_crop_of_the_box(
 def test_a_crop_holds_the_mask_of_its_hand(archive: Path, prepared: Path, params: Params) -> None:
     pose = PoseSet.load(prepared / "pose", "train")
     with RhdArchive(archive) as raw:
-        for row in range(len(pose)):
+        for row in np.flatnonzero(pose.sides):
             mask = hand_mask(raw.mask("training", int(pose.ids[row]))) == pose.sides[row]
             rows, columns = np.nonzero(mask)
             box = pose.box(row)
@@ -88,15 +90,19 @@ def test_a_crop_holds_the_mask_of_its_hand(archive: Path, prepared: Path, params
             assert box.side == pytest.approx(longer * params.preprocess.crop_scale, rel=1e-5)
 
 
-def test_the_same_bytes_for_any_number_of_workers(
-    archive: Path, prepared: Path, params: Params, tmp_path: Path
-) -> None:
-    alone = tmp_path / "alone"
-    prepare(archive, alone, params.preprocess.model_copy(update={"val_fraction": 0.25}), workers=1)
+def test_the_same_bytes_for_any_number_of_workers(archive: Path, params: Params, tmp_path: Path) -> None:
+    photographs = [tmp_path / f"{number}.png" for number in range(2)]
+    for number, path in enumerate(photographs):
+        noise = np.random.default_rng(number).integers(0, 256, (60, 90, 3), np.uint8)
+        path.write_bytes(images.encode_png(noise))
+    chosen = params.preprocess.model_copy(update={"val_fraction": 0.25, "background_share": 0.5})
+    alone, many = tmp_path / "alone", tmp_path / "many"
+    prepare(archive, alone, chosen, photographs, workers=1)
+    prepare(archive, many, chosen, photographs, workers=2)
     names = sorted(p.relative_to(alone) for p in alone.rglob("*.*"))
-    assert names == sorted(p.relative_to(prepared) for p in prepared.rglob("*.*"))
+    assert names == sorted(p.relative_to(many) for p in many.rglob("*.*"))
     for name in names:
-        assert (alone / name).read_bytes() == (prepared / name).read_bytes(), name
+        assert (alone / name).read_bytes() == (many / name).read_bytes(), name
 
 
 def test_masks_keep_left_and_right(archive: Path, prepared: Path) -> None:
@@ -143,12 +149,54 @@ def test_a_mirrored_left_hand_is_a_right_one(prepared: Path, params: Params) -> 
 
 def test_upright_crops_show_the_hand_standing(prepared: Path, params: Params) -> None:
     still = {"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "color": 0.0, "flip": 0.5}
-    pose, rows = PoseSet.load(prepared / "pose", "train"), np.arange(12)
+    pose, rows = PoseSet.load(prepared / "pose", "test"), np.arange(8)
     for share in (0.0, 1.0):
         chosen = params.pose.augment.model_copy(update={**still, "upright": share})
         _, target = pose.augmented(rows, chosen, torch.Generator().manual_seed(1))
         across, up = (target.points[:, WRIST] - target.points[:, MIDDLE_MCP]).unbind(dim=1)
         assert bool((across.abs() < 1e-3).all() and (up > 0).all()) == bool(share)
+
+
+def test_a_crop_without_a_hand_shows_none(archive: Path, prepared: Path) -> None:
+    pose = PoseSet.load(prepared / "pose", "train")
+    empty = np.flatnonzero(pose.sides == 0)
+    with RhdArchive(archive) as raw:
+        for row in empty:
+            shown = images.crop(
+                (hand_mask(raw.mask("training", int(pose.ids[row]))) > 0) * np.uint8(255), pose.box(row), pose.size
+            )
+            assert (shown >= 128).mean() < 0.03
+    _, target = pose.batch(empty)
+    assert not any(each.any() for each in (target.hand, target.right, target.visible, target.mask))
+    assert (target.points.std(dim=1) > 10).all()  # strewn
+
+
+def test_photographs_stand_behind_persons_and_by_themselves(archive: Path, params: Params, tmp_path: Path) -> None:
+    green = np.zeros((90, 160, 3), np.uint8)
+    green[..., 1] = 255
+    (tmp_path / "green.png").write_bytes(images.encode_png(green))
+    changes = {"val_fraction": 0.25, "background_share": 1.0}
+    chosen = params.preprocess.model_copy(update=changes)
+    prepare(archive, tmp_path / "p", chosen, [tmp_path / "green.png"], workers=1)
+    segment = SegmentSet.load(tmp_path / "p" / "segment", "train")
+    alone = segment.ids < 0
+    assert alone.sum() == (~alone).sum() == 18
+    assert (segment.images[alone] == [0, 255, 0]).all()
+    assert not segment.masks[alone].any()
+    with RhdArchive(archive) as raw:
+        for row in np.flatnonzero(~alone):
+            person = images.shrink((raw.mask("training", int(segment.ids[row])) > 0) * np.uint8(255), segment.size)
+            assert (segment.images[row][person == 0] == [0, 255, 0]).mean() > 0.95  # but for its soft border
+            inside = np.abs(
+                segment.images[row].astype(int) - images.shrink(raw.color("training", int(segment.ids[row])), 128)
+            )
+            assert inside[person == 255].max(initial=0) < 60
+    pose = PoseSet.load(tmp_path / "p" / "pose", "train")
+    assert (pose.ids < 0).sum() == 2 * 18
+    assert (pose.sides[pose.ids < 0] == 0).all()
+    assert load_facts(tmp_path / "p" / "pose")["backgrounds"] == 18
+    for split in ("val", "test"):
+        assert (SegmentSet.load(tmp_path / "p" / "segment", split).ids >= 0).all()
 
 
 def test_too_few_samples_for_a_split_are_refused(archive: Path, params: Params, tmp_path: Path) -> None:

@@ -5,40 +5,47 @@
     segment/{split}_ids.npy    (N,) int32              pose/{split}_visible.npy   (M, 21) bool
                                                        pose/{split}_boxes.npy     (M, 4) float32 source px, xyxy
     {set}/facts.json, index.csv                        pose/{split}_pck_px.npy    (M,) float32 source px
-                                                       pose/{split}_sides.npy     (M,) uint8 1 left, 2 right
+                                                       pose/{split}_sides.npy     (M,) uint8 1 left, 2 right, 0 no hand
                                                        pose/{split}_dominant.npy  (M,) bool: the picture's larger mask
                                                        pose/{split}_masks.npy     (M, C, C / 8) uint8, 8 pixels a byte
                                                        pose/{split}_ids.npy       (M,) int32
 
 S is the net's input; the crop's central S x S pixels are the net's input too, and C - S more are a margin for
-augmentation. Splits: `test` is the archive's evaluation split, `val` a seeded part of its training split.
+augmentation. Splits: `test` is the archive's evaluation split, `val` a seeded part of its training split. The train
+split also has crops that show no hand. Where photographs without a hand are given, they stand behind some of its
+persons, and parts of them are rows of their own (ids below 0).
 """
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 from tqdm import tqdm
 
 from handloom import images, masks, processes
 from handloom.data.npy import NpyWriter
 from handloom.data.rhd import RhdArchive, hand_mask
 from handloom.errors import DataError, EnvironmentFault
-from handloom.geometry import Points
+from handloom.geometry import Box, Points
 from handloom.images import Picture
 from handloom.params import PreprocessParams
+from handloom.skeleton import NUM_KEYPOINTS
 
 SPLITS = ("train", "val", "test")
 SIDES = ("left", "right")
+MAX_HAND_SHARE = 0.02
+"""Of the pixels of a crop that counts as showing none."""
 PCK_BOX_SCALE = 1.2
 """PCK is normalised by the keypoints' extent x 1.2, the box of mmpose's RHD protocol."""
 
@@ -77,7 +84,7 @@ class PoseRow:
     """Edges of the crop without its margin, px of the source picture, xyxy."""
     pck_px: float
     side: int
-    """1 left, 2 right."""
+    """1 left, 2 right, 0 no hand: keypoints are then where an unsure net may see them, and none is visible."""
     dominant: bool
     """Whether no hand of the picture has more mask pixels; the right one of two equals, as in hand3d."""
     mask: Picture
@@ -88,6 +95,7 @@ class PoseRow:
 class Prepared:
     """All that one sample gives."""
 
+    sample_id: int
     image: Picture | None
     mask: Picture | None
     index: list[HandRow]
@@ -100,17 +108,24 @@ def _open(path: Path) -> RhdArchive:
     return RhdArchive(path)
 
 
-def prepare_sample(path: Path, params: PreprocessParams, split: str, archive_split: str, sample_id: int) -> Prepared:
+def prepare_sample(
+    path: Path, params: PreprocessParams, backgrounds: Sequence[Path], split: str, archive_split: str, sample_id: int
+) -> Prepared:
     """Give one sample's rows; an unreadable sample gives index rows that say why, and nothing else."""
     where = partial(HandRow, path.stem, split, sample_id)
     try:
         archive = _open(path)
         annotation = archive.annotation(archive_split, sample_id)
         picture = archive.color(archive_split, sample_id)
-        sides = hand_mask(archive.mask(archive_split, sample_id))
+        ids = archive.mask(archive_split, sample_id)
     except DataError as error:
-        return Prepared(None, None, [where(hand, f"unreadable: {error}") for hand in SIDES])
-    index, hands, stored = [], [], stored_size(params)
+        return Prepared(sample_id, None, None, [where(hand, f"unreadable: {error}") for hand in SIDES])
+    index: list[HandRow] = []
+    hands: list[PoseRow] = []
+    sides, stored = hand_mask(ids), stored_size(params)
+    draw = np.random.default_rng([params.seed, sample_id])
+    if split == "train" and backgrounds and draw.random() < params.background_share:
+        picture = _before_photograph(picture, ids, backgrounds[int(draw.integers(len(backgrounds)))], draw)
     for side, name in enumerate(SIDES, start=1):
         keypoints_px, visible, _ = annotation.hand(name)
         mask = sides == side
@@ -135,8 +150,84 @@ def prepare_sample(path: Path, params: PreprocessParams, split: str, archive_spl
                 mask=np.packbits(images.crop(mask * np.uint8(255), whole, stored) >= 128, axis=-1),
             )
         )
+    if split == "train":
+        hands += _empty_rows(picture, sides, hands, params, draw)
     small = images.shrink(picture, params.image_size), images.shrink_sides(sides, params.image_size)
-    return Prepared(*small, index, hands)
+    return Prepared(sample_id, *small, index, hands)
+
+
+def _before_photograph(picture: Picture, ids: Picture, photograph: Path, draw: np.random.Generator) -> Picture:
+    """Put the person of a picture, all that its mask does not call background, before a part of a photograph."""
+    behind = _part(images.read(photograph), picture.shape[0], draw)
+    person = ndimage.gaussian_filter((ids > 0).astype(np.float32), 0.7)[..., None]
+    mixed: Picture = (person * picture + (1 - person) * behind).round().astype(np.uint8)
+    return mixed
+
+
+def _part(photograph: Picture, size: int, draw: np.random.Generator) -> Picture:
+    """Give a random square of a photograph, at least two fifths as wide as fits, as (size, size)."""
+    height, width = photograph.shape[:2]
+    side = min(height, width) * draw.uniform(0.4, 1.0)
+    left, top = draw.uniform(0, (width - side, height - side))
+    return images.crop(photograph, Box(left, top, left + side, top + side), size)
+
+
+def prepare_background(photographs: Sequence[Path], params: PreprocessParams, number: int) -> Prepared:
+    """Give a random part of one of the photographs, which show no hand, for the mask net, and two for the pose net."""
+    draw = np.random.default_rng([params.seed, number])
+    picture = images.read(photographs[number % len(photographs)])
+    height, width = picture.shape[:2]
+    part = _part(picture, params.image_size, draw)
+    crops = [_square(draw, picture, max(height, width) * np.exp(draw.uniform(np.log(0.08), np.log(0.8)))) for _ in "ab"]
+    mask = np.zeros((params.image_size, params.image_size), np.uint8)
+    hands = [_empty_row(picture, crop, params, draw) for crop in crops]
+    return Prepared(-1 - number, part, mask, [], hands)
+
+
+def _empty_rows(
+    picture: Picture, sides: Picture, hands: list[PoseRow], params: PreprocessParams, draw: np.random.Generator
+) -> list[PoseRow]:
+    """Give crops of a picture that show no hand: for each of its hands one or none, about as large as that hand's."""
+    rows = []
+    for like in hands:
+        side = (like.box[2] - like.box[0]) * draw.uniform(0.5, 1.5)
+        if draw.random() < params.empty_crops and (box := _empty_box(sides, side, draw)):
+            rows.append(_empty_row(picture, box, params, draw))
+    return rows
+
+
+def _empty_row(picture: Picture, box: Box, params: PreprocessParams, draw: np.random.Generator) -> PoseRow:
+    """Give a crop without a hand; its keypoints are strewn, so that augmentation turns it as any reading may."""
+    stored = stored_size(params)
+    strewn = draw.uniform(0, params.crop_size, (NUM_KEYPOINTS, 2)).astype(np.float32)
+    return PoseRow(
+        image=images.crop(picture, box.square(stored / params.crop_size), stored),
+        keypoints=strewn,
+        visible=np.zeros(NUM_KEYPOINTS, bool),
+        box=(box.left, box.top, box.right, box.bottom),
+        pck_px=box.side,
+        side=0,
+        dominant=False,
+        mask=np.zeros((stored, -(-stored // 8)), np.uint8),
+    )
+
+
+def _square(draw: np.random.Generator, picture: Picture, side: float) -> Box:
+    """Give a square about a random place of a picture."""
+    x, y = draw.uniform(0, (picture.shape[1], picture.shape[0]))
+    return Box(x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+
+
+def _empty_box(sides: Picture, side: float, draw: np.random.Generator) -> Box | None:
+    """Give a square about a random place that shows no hand; None where ten places are a hand's."""
+    for _ in range(10):
+        box = _square(draw, sides, side)
+        rows, columns = (
+            slice(max(0, round(low)), round(high)) for low, high in ((box.top, box.bottom), (box.left, box.right))
+        )
+        if np.count_nonzero(sides[rows, columns]) <= MAX_HAND_SHARE * side**2:
+            return box
+    return None
 
 
 def _reason_to_leave_out(pixels: int, visible: int, min_pixels: int) -> str | None:
@@ -170,10 +261,13 @@ def split_ids(archive: RhdArchive, params: PreprocessParams) -> dict[str, tuple[
     }
 
 
-def prepare(path: Path, folder: Path, params: PreprocessParams, workers: int | None = None) -> pd.DataFrame:
+def prepare(
+    path: Path, folder: Path, params: PreprocessParams, backgrounds: Sequence[Path] = (), workers: int | None = None
+) -> pd.DataFrame:
     """Write both sets and index.csv of an archive to `folder`, all or nothing, and give the index.
 
-    Samples come in ascending order of their id whatever the number of workers, so the bytes are always the same.
+    `backgrounds` are photographs without a hand. Samples come in ascending order of their id whatever the number of
+    workers, so the bytes are always the same.
     Raises DataError where the archive cannot be read or more than `max_bad_fraction` of its samples cannot.
     """
     with RhdArchive(path) as archive:
@@ -182,7 +276,8 @@ def prepare(path: Path, folder: Path, params: PreprocessParams, workers: int | N
     shutil.rmtree(partial_folder, ignore_errors=True)
     for name in ("segment", "pose"):
         (partial_folder / name).mkdir(parents=True)
-    total = sum(len(ids) for _, ids in splits.values())
+    parts = round(params.background_share * len(splits["train"][1])) if backgrounds else 0
+    total = sum(len(ids) for _, ids in splits.values()) + parts
     try:
         index: list[HandRow] = []
         with (
@@ -190,12 +285,16 @@ def prepare(path: Path, folder: Path, params: PreprocessParams, workers: int | N
             tqdm(total=total, desc="preprocess", unit="sample") as bar,
         ):
             for split, (archive_split, ids) in splits.items():
-                work = partial(prepare_sample, path, params, split, archive_split)
-                index += _write_split(partial_folder, split, params, _in_order(pool, work, ids), bar)
+                work = partial(prepare_sample, path, params, backgrounds, split, archive_split)
+                samples = _in_order(pool, work, ids)
+                if split == "train":
+                    of_photographs = partial(prepare_background, backgrounds, params)
+                    samples = chain(samples, _in_order(pool, of_photographs, list(range(parts))))
+                index += _write_split(partial_folder, split, params, samples, bar)
         table = pd.DataFrame([asdict(row) for row in index])
         _check_bad_fraction(table, path, params.max_bad_fraction)
         _check_sets(table, path)
-        _write_facts(partial_folder, table, path.stem, params)
+        _write_facts(partial_folder, table, path.stem, parts, params)
         table.to_csv(partial_folder / "index.csv", index=False, float_format="%.3f")
         shutil.rmtree(folder, ignore_errors=True)
         partial_folder.replace(folder)
@@ -235,12 +334,11 @@ def _write_split(
             column("pose/masks", (crop, -(-crop // 8)), np.uint8),
         )
         for sample in samples:
-            rows = iter(range(crops.rows, crops.rows + len(sample.hands)))
-            sample_id = sample.index[0].sample_id
+            rows = count(crops.rows)  # of the hands, which come first
             if sample.image is not None and sample.mask is not None:
                 segment[0].append(sample.image)
                 segment[1].append(sample.mask)
-                segment_ids.append(sample_id)
+                segment_ids.append(sample.sample_id)
             for hand in sample.hands:
                 crops.append(hand.image)
                 keypoints.append(hand.keypoints)
@@ -250,7 +348,7 @@ def _write_split(
                 sides.append(hand.side)
                 dominant.append(hand.dominant)
                 hand_masks.append(hand.mask)
-                pose_ids.append(sample_id)
+                pose_ids.append(sample.sample_id)
             index += [_with_row(row, next(rows)) if row.status == "kept" else row for row in sample.index]
             bar.update()
     return index
@@ -280,11 +378,11 @@ def _check_sets(table: pd.DataFrame, path: Path) -> None:
             )
 
 
-def _write_facts(folder: Path, table: pd.DataFrame, source: str, params: PreprocessParams) -> None:
+def _write_facts(folder: Path, table: pd.DataFrame, source: str, backgrounds: int, params: PreprocessParams) -> None:
     """Write what later stages must know about the data beside each set."""
     kept = table[table["status"] == "kept"]
     readable = table[~table["status"].str.startswith("unreadable")]
-    facts = {"source": source, "crop_scale": params.crop_scale}
+    facts = {"source": source, "crop_scale": params.crop_scale} | ({"backgrounds": backgrounds} if backgrounds else {})
     sizes = {"segment": params.image_size, "pose": params.crop_size}
     rows = {
         "segment": readable.drop_duplicates(["split", "sample_id"]).groupby("split").size(),

@@ -40,6 +40,8 @@ class Keypoints(NamedTuple):
     """(B, 21) bool."""
     right: Tensor
     """(B,) float: 1 for a right hand, 0 for a left one."""
+    hand: Tensor
+    """(B,) float: 1 for a hand, 0 for a crop that shows none."""
     mask: Tensor
     """(B, S, S) float, 1 where this hand is; all 0 on a predicted crop."""
 
@@ -55,7 +57,7 @@ def _load(folder: Path, name: str) -> Any:
 
 
 def load_facts(folder: Path) -> dict[str, Any]:
-    """Give what preprocess wrote about a set: source, image_size, crop_scale, rows per split."""
+    """Give what preprocess wrote about a set: source, image_size, crop_scale; pictures or hands per split as `rows`."""
     path = folder / "facts.json"
     if not path.exists():
         raise DataError(f"{path}: no such file; run `python -m pipeline.stage preprocess`")
@@ -107,7 +109,7 @@ class SegmentSet:
 
 @dataclass(frozen=True)
 class PoseSet:
-    """One split of the pose set; row i is one hand."""
+    """One split of the pose set; row i is one hand, or in the train split a crop that shows none."""
 
     images: NDArray[np.uint8]
     """(M, C, C, 3): the crop and its margin."""
@@ -148,8 +150,8 @@ class PoseSet:
         """Give crops (B, 3, S, S) without their margin, and their keypoints."""
         margin = (self.images.shape[1] - self.size) // 2
         whole = self._with_masks(rows)[..., margin : margin + self.size, margin : margin + self.size]
-        points, visible, right = self._truth(rows)
-        target = Keypoints(points, visible, right, (whole[:, 3] >= 127.5).float())
+        points, visible, right, hand = self._truth(rows)
+        target = Keypoints(points, visible, right, hand, (whole[:, 3] >= 127.5).float())
         return whole[:, :3].contiguous(memory_format=IMAGE_FORMAT), target
 
     def augmented(
@@ -157,7 +159,7 @@ class PoseSet:
     ) -> tuple[Tensor, Keypoints]:
         """Give the same after random changes; a keypoint that leaves the crop counts as not visible."""
         affines = augment.draw_affines(params, len(rows), self.size, draw)
-        points, visible, right = self._truth(rows)
+        points, visible, right, hand = self._truth(rows)
         turned = torch.rand(len(rows), generator=draw) < params.upright
         turns = warp.upright(points[:, WRIST], points[:, MIDDLE_MCP])[..., :2]
         affines = torch.where(turned[:, None, None], turns @ affines, affines)
@@ -166,13 +168,13 @@ class PoseSet:
         inside = ((points > -0.5) & (points < self.size - 0.5)).all(dim=-1)
         pictures = augment.change_color(warped[:, :3], params.color, draw).contiguous(memory_format=IMAGE_FORMAT)
         right = (right != warp.mirrored(affines).float()).float()
-        return pictures, Keypoints(points, visible & inside, right, (warped[:, 3] >= 127.5).float())
+        return pictures, Keypoints(points, visible & inside, right, hand, (warped[:, 3] >= 127.5).float())
 
     def _with_masks(self, rows: NDArray[np.int64]) -> Tensor:
         """Give stored crops and, as a fourth channel, their hand's mask; (B, 4, C, C) float, 0-255."""
         bits = np.unpackbits(self.masks[rows], axis=-1, count=self.images.shape[2])
         return torch.cat([_tensor(self.images, rows), torch.from_numpy(bits * np.uint8(255)).unsqueeze(1)], dim=1)
 
-    def _truth(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        sides = torch.from_numpy(self.sides[rows] == RIGHT).float()
-        return torch.from_numpy(self.keypoints[rows]), torch.from_numpy(self.visible[rows]), sides
+    def _truth(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        right, hand = (torch.from_numpy(where).float() for where in (self.sides[rows] == RIGHT, self.sides[rows] > 0))
+        return torch.from_numpy(self.keypoints[rows]), torch.from_numpy(self.visible[rows]), right, hand

@@ -24,13 +24,29 @@ class Upright(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """Give maps turned back to the crop, and the numbers of the upright reading."""
-        first: Output = self.net(images)
         if self.training:
-            return first
-        points, _ = heatmaps.decode(heatmaps.softmax(first.maps.float()), _RADIUS)
-        turns = warp.upright(points[:, WRIST], points[:, MIDDLE_MCP])
-        second: Output = self.net(warp.warp_images(images, turns, images.shape[-1]))
+            given: Output = self.net(images)
+            return given
+        turns = self.turns(images)
+        second = self.turned(images, turns)
         # beyond the turned crop a map has its own lowest value: nothing is there
         lowest = second.maps.amin(dim=(2, 3), keepdim=True)
-        maps = warp.warp_images(second.maps - lowest, warp.back(turns), first.maps.shape[-1], padding="zeros") + lowest
+        side = second.maps.shape[-1]
+        maps = warp.warp_images(second.maps - lowest, warp.back(turns), side, padding="zeros") + lowest
         return Output(maps, second.numbers)
+
+    def turns(self, images: Tensor) -> Tensor:
+        """Give the turns (B, 2, 3) that show each hand upright, from a first reading."""
+        maps = self.net(images).maps[:, [WRIST, MIDDLE_MCP]].float()
+        points, _ = heatmaps.decode(heatmaps.softmax(maps), _RADIUS)
+        return warp.upright(points[:, 0], points[:, 1])
+
+    def turned(self, images: Tensor, turns: Tensor) -> Output:
+        """Give the reading of turned crops, in their frame."""
+        output: Output = self.net(warp.warp_images(images, turns, images.shape[-1]))
+        return output
+
+
+def single(net: nn.Module) -> nn.Module:
+    """Give the net of one reading."""
+    return net.net if isinstance(net, Upright) else net

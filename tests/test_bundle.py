@@ -1,0 +1,47 @@
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from handloom import images, inference
+from handloom.inference import HandFinder
+from pipeline.bundle import bundle
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_the_bundled_nets_are_replaced_by_one_command(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone, package = tmp_path / "clone", tmp_path / "package"
+    clone.mkdir()
+    package.mkdir()
+    shutil.copytree(exported, clone / "onnx")
+    shutil.copytree(REPOSITORY / "metrics", clone / "metrics")
+    shutil.copy(REPOSITORY / "params.yaml", clone)
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(tmp_path / "rooms.zip", "w") as archive:
+        for number in range(3):
+            noise = rng.integers(0, 256, (40, 60, 3), np.uint8)
+            archive.writestr(f"rooms/{number}.png", images.encode_png(noise))
+        archive.writestr("rooms/README.txt", "no picture")
+    monkeypatch.chdir(clone)
+    for words in (["init", "-q"], ["add", "params.yaml"]):
+        subprocess.run(["git", *words], check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *author, "commit", "-qm", "params"], check=True)
+    monkeypatch.setattr(inference, "BUNDLED", package)
+    done = CliRunner().invoke(bundle, ["--empty", str(tmp_path / "rooms.zip"), "--preset", "default"])
+    assert done.exit_code == 0, done.output
+    assert "hands seen in 3 pictures that have none" in done.output
+    for net in ("segment", "pose"):
+        assert (package / f"{net}.int8.onnx").read_bytes() == (exported / f"{net}.int8.onnx").read_bytes()
+    card = (package / "README.md").read_text()
+    assert "$" not in card
+    assert "3 photographs of rooms" in card
+    assert "Photographs without a hand: none." in card
+    assert HandFinder.load().size == 128
