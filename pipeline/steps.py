@@ -78,7 +78,7 @@ def trained(stage: str, net: str, params: Any, model: Path, curve: Path) -> Iter
 
     The resume state is deleted when the with-block ends well: what it writes belongs to the training.
     """
-    from handloom import checkpoint, tracking, training
+    from handloom import checkpoint, distributed, tracking, training
     from handloom.data.prepared import load_facts
     from handloom.tasks import TASKS
 
@@ -90,21 +90,25 @@ def trained(stage: str, net: str, params: Any, model: Path, curve: Path) -> Iter
     key = checkpoint.key_of(stage, params.model_dump(), deps)
     resume = checkpoint.Resume(layout.checkpoints(), stage.replace("@", "-"), key)
     tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
-    with resume.locked(), tracking.run(stage, key, {net: params.model_dump(), "facts": facts}, tags) as run:
-        result = training.train(task, data, params, resume, run)
-        about = {
-            "task": net,
-            "outputs": task.outputs(params),
-            "params": params.model_dump(),
-            "facts": facts,
-            "key": key,
-        }
-        checkpoint.save_model(model, result.average, about)
-        validations = pd.DataFrame(result.validations)
-        files.write(curve, _csv(validations))
-        _keep_curves(task, validations, (model, curve), run)
-        run.metrics({f"best.{task.headline}": float(validations[f"val_{task.headline}"].max())}, result.step)
-        run.tag(f"dvc.out.{model}", files.dvc_hash(model))
+    with distributed.team() as team:
+        if not team.leads:
+            training.train(task, data, params, resume, tracking.Nobody(), team)
+            raise SystemExit(0)  # the first process writes what came of it
+        with resume.locked(), tracking.run(stage, key, {net: params.model_dump(), "facts": facts}, tags) as run:
+            result = training.train(task, data, params, resume, run, team)
+            about = {
+                "task": net,
+                "outputs": task.outputs(params),
+                "params": params.model_dump(),
+                "facts": facts,
+                "key": key,
+            }
+            checkpoint.save_model(model, result.average, about)
+            validations = pd.DataFrame(result.validations)
+            files.write(curve, _csv(validations))
+            _keep_curves(task, validations, (model, curve), run)
+            run.metrics({f"best.{task.headline}": float(validations[f"val_{task.headline}"].max())}, result.step)
+            run.tag(f"dvc.out.{model}", files.dvc_hash(model))
     yield validations
     resume.finish()
 

@@ -66,6 +66,18 @@ def test_upright_reads_a_crop_again_turned_and_answers_in_the_crops_own_frame() 
     assert torch.equal(said.numbers, turned.mean(dim=(2, 3)))
 
 
+def test_what_stands_nearly_upright_is_read_once_and_others_beside_it_twice() -> None:
+    net = Upright(Pointer()).eval()
+    standing, lying = blobs((32, 48), (38, 20)), blobs((20, 40), (44, 36))
+    alone = net(standing)
+    assert len(net.net.shown) == 1
+    both = net(torch.cat([standing, lying]))
+    assert [len(shown) for shown in net.net.shown] == [1, 2, 1]
+    assert torch.allclose(both.numbers[:1], alone.numbers)
+    assert torch.allclose(both.maps[:1], alone.maps, atol=1e-4)
+    assert torch.equal(both.numbers[1:], net(lying).numbers)
+
+
 def test_in_training_upright_is_the_net_itself() -> None:
     net = Upright(Pointer()).train()
     net(blobs((20, 40), (44, 24)))

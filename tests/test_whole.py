@@ -30,14 +30,22 @@ def test_shrinking_is_pillows(height: int, width: int, size: int) -> None:
 
 @pytest.mark.parametrize(
     "box",
-    [Box(40, 30, 140, 130), Box(-30.5, 20.25, 169.5, 220.25), Box(10.2, 5.1, 50.6, 45.5), Box(-60, -220, 290, 130)],
+    [
+        Box(40, 30, 140, 130),
+        Box(-30.5, 20.25, 169.5, 220.25),
+        Box(10.2, 5.1, 50.6, 45.5),
+        Box(-60, -220, 290, 130),
+        Box(4.3, -2.6, 136.3, 129.4),
+    ],
 )
 def test_cropping_is_pillows(box: Box) -> None:
     picture = noise(200, 260)
     corner, side = torch.tensor([[box.left, box.top]]), torch.tensor([[box.side]])
     said = whole._cropped(torch.from_numpy(picture), corner, side, 64)[0].permute(1, 2, 0).numpy()
-    assert np.abs(said - images.crop(picture, box, 64)).max() <= 1
-    assert (said != images.crop(picture, box, 64)).mean() < 0.03  # halves that round either way
+    apart = np.abs(said - images.crop(picture, box, 64))
+    most, share = (2, 0.2) if box.side >= 128 else (1, 0.03)  # the squares of a large box are rounded as well
+    assert apart.max() <= most
+    assert (apart > 0).mean() < share
 
 
 def test_fragments_are_scipys() -> None:

@@ -113,12 +113,15 @@ def shrink_sides(sides: Picture, size: int) -> Picture:
 def crop(picture: Picture, box: Box, size: int) -> Picture:
     """Cut a box out and resample it to (size, size), triangle-filtered; black where the box leaves the picture.
 
+    Of a box at least twice as large, squares of pixels are averaged first: half the time, and much the same picture.
     Follows `Box.to_crop`: Pillow's `box` counts pixel edges just as `Box` does.
     """
     height, width = picture.shape[:2]
     pad = max(0, math.ceil(max(-box.left, -box.top, box.right - width, box.bottom - height)))
     # of a large picture only what the filter reaches; at the border of picture and padding it stops short
-    reach = math.ceil(max(1.0, box.width / size, box.height / size)) + 1
+    step = max(1.0, box.width / size, box.height / size)
+    factor = math.floor(step)
+    reach = factor * (math.ceil(step / factor) + 1)
     left, top = max(-pad, math.floor(box.left) - reach), max(-pad, math.floor(box.top) - reach)
     right, bottom = min(width + pad, math.ceil(box.right) + reach), min(height + pad, math.ceil(box.bottom) + reach)
     seen = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
@@ -126,4 +129,7 @@ def crop(picture: Picture, box: Box, size: int) -> Picture:
         return np.zeros((size, size, *picture.shape[2:]), np.uint8)
     canvas = Image.fromarray(seen).crop((min(0, left), min(0, top), right - max(0, left), bottom - max(0, top)))
     edges = (box.left - left, box.top - top, box.right - left, box.bottom - top)
-    return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, box=edges))
+    if factor > 1:
+        canvas = canvas.reduce(factor)
+    within = tuple(edge / factor for edge in edges)
+    return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, box=within))

@@ -17,7 +17,7 @@ from handloom.errors import CheckpointError
 from handloom.geometry import Box, Points
 from handloom.images import Picture
 from handloom.models.unet import Output
-from handloom.models.upright import Upright
+from handloom.models.upright import Upright, upright
 from handloom.params import PoseParams, SegmentParams
 from handloom.prediction import device_of
 from handloom.skeleton import MIDDLE_MCP, WRIST
@@ -203,18 +203,21 @@ def read_crops(net: nn.Module, crops: Tensor, params: PoseParams, turns: Tensor 
     A net that reads twice is asked in the turned crops' own frame, and its points turned back: to turn maps back costs
     as much as a reading. `turns` (B, 2, 3) spare it the first.
     """
-    size = crops.shape[-1]
     if not isinstance(net, Upright):
-        return read_pose(net(crops), params, size)
-    turns = net.turns(crops) if turns is None else turns
-    said = read_pose(net.turned(crops, turns), params, size)
+        return read_pose(net(crops), params, crops.shape[-1])
+    return read_turned(*net.read(crops, turns), params, crops.shape[-1])
+
+
+def read_turned(output: Output, turns: Tensor, params: PoseParams, size: int) -> dict[str, Tensor]:
+    """Give `tasks.read_pose` of what a net says of turned crops, points in the frame of the crops themselves."""
+    said = read_pose(output, params, size)
     return {**said, "keypoints": warp.turned_back(said["keypoints"], turns, size)}
 
 
 def _turns(readings: list[Reading]) -> Tensor:
     """Give the turns (B, 2, 3) that show read hands upright."""
     points = torch.from_numpy(np.stack([reading.keypoints_px[[WRIST, MIDDLE_MCP]] for reading in readings]))
-    return warp.upright(points[:, 0], points[:, 1])
+    return upright(points[:, 0], points[:, 1])
 
 
 def _owners(readings: list[Reading], scores: NDArray[np.floating]) -> NDArray[np.integer]:

@@ -63,8 +63,7 @@ def part(
     """
     leaning = np.zeros(np.count_nonzero(mask)) if right is None else np.tanh(right[mask] / 2)
     votes = np.stack([*centres[:, mask], SIDE_REACH * leaning])  # (3, N)
-    sides = [leaning == 0] if right is None else [leaning <= 0, leaning > 0]
-    piles = np.stack([_piles(votes[:2, own]) for own in sides])
+    piles = _piles(votes[:2], np.zeros(len(leaning), np.intp) if right is None else (leaning > 0).astype(np.intp))
     peaks = (piles == ndimage.maximum_filter(piles, size=(1, 5, 5))) & (piles > MIN_PEAK * piles.max())
     places = np.argwhere(peaks)  # (K, 3): side, row, column
     places = places[~_doubles(places, piles[peaks])]
@@ -73,7 +72,7 @@ def part(
     reach = SIDE_REACH * (2 * places[:, 0] - 1) if right is not None else np.zeros(len(places))
     targets = np.column_stack([(places[:, 2] + 0.5) / CELLS, (places[:, 1] + 0.5) / CELLS, reach])
     apart = ((votes - targets[:, :, None]) ** 2).sum(axis=1)  # (K, N)
-    labels: NDArray[np.integer] = np.zeros(mask.shape, np.intp)
+    labels: NDArray[np.integer] = np.zeros(mask.shape, np.int32)
     labels[mask] = apart.argmin(axis=0) + 1
     for hand, place in enumerate(ndimage.find_objects(labels), start=1):
         if place:
@@ -93,6 +92,8 @@ def _united(labels: NDArray[np.integer], right: NDArray[np.floating], count: int
     pairs = (one != other) & (one > 0) & (other > 0)
     one, other = one[pairs], other[pairs]
     alike = np.abs(leanings[one] - leanings[other]) < ALIKE
+    if not alike.any():
+        return labels
     graph = coo_array((np.ones(alike.sum()), (one[alike], other[alike])), shape=(count + 1, count + 1))
     _, owners = connected_components(graph, directed=False)
     united: NDArray[np.integer] = owners[labels]  # background is no part's neighbour, and its own first component
@@ -110,11 +111,14 @@ def _enlarged(labels: NDArray[np.integer], fine: NDArray[np.bool_]) -> NDArray[n
     return enlarged
 
 
-def _piles(votes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Count votes (2, N), x and y, by place, (CELLS, CELLS), smoothed."""
-    x, y = np.floor(votes[:, ((votes >= 0) & (votes < 1)).all(axis=0)] * CELLS).astype(np.intp)
-    counts = np.bincount(y * CELLS + x, minlength=CELLS**2).reshape(CELLS, CELLS).astype(np.float64)
-    piles: NDArray[np.floating] = ndimage.gaussian_filter(counts, 1.0, mode="constant")
+def _piles(votes: NDArray[np.floating], sides: NDArray[np.integer]) -> NDArray[np.floating]:
+    """Count votes (2, N), x and y, by side (N,), 0 or 1, and place, (2, CELLS, CELLS), smoothed."""
+    counted = ((votes >= 0) & (votes < 1)).all(axis=0)
+    x, y = (votes[:, counted] * CELLS).astype(np.intp)
+    counts = np.bincount((sides[counted] * CELLS + y) * CELLS + x, minlength=2 * CELLS**2)
+    piles: NDArray[np.floating] = ndimage.gaussian_filter(
+        counts.reshape(2, CELLS, CELLS).astype(np.float64), 1.0, mode="constant", axes=(1, 2)
+    )
     return piles
 
 

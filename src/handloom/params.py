@@ -33,6 +33,8 @@ class SyntheticParams(Section):
     seed: Seed
     num_training: Count
     num_evaluation: Count
+    close_ups: Fraction
+    """Of the training split."""
 
 
 class RhdParams(Section):

@@ -1,5 +1,6 @@
 """A net over a whole split, batch by batch."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from handloom.tasks import Predictions, Task
 
 
 def device() -> torch.device:
-    """Give the device to compute on: the first GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Give the device to compute on: this process's GPU where there is one, the first unless `torchrun` counts."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
 
 
 def device_of(net: nn.Module) -> torch.device:

@@ -1,16 +1,34 @@
-"""Worker processes that end when their parent does, and signals as exit codes."""
+"""Work on many processes, here or on a Dask cluster, and signals as exit codes."""
 
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from types import FrameType
+from typing import Final, TypeVar
+
+from handloom.errors import EnvironmentFault
 
 _PR_SET_PDEATHSIG = 1
+
+SCHEDULER: Final = "HANDLOOM_SCHEDULER"
+"""Environment variable: address of a Dask scheduler whose workers share this folder, `tcp://host:8786`."""
+SHARD: Final = 16
+"""Samples that a worker makes at once: to hand one over costs as much as a tenth of rendering it."""
+
+PATIENCE_S: Final = 10
+"""For a scheduler's answer."""
+
+_Id = TypeVar("_Id")
+_Made = TypeVar("_Made")
 
 
 def end_with_parent(number: signal.Signals) -> None:
@@ -45,9 +63,66 @@ def noted(*numbers: signal.Signals) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def pool(workers: int | None = None) -> ProcessPoolExecutor:
-    """Give a pool of spawned workers, one per usable core unless told; Ctrl-C is the parent's business alone."""
-    return ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), get_context("spawn"), initializer=_begin)
+@dataclass(frozen=True)
+class Pool:
+    """Workers that samples are made on."""
+
+    executor: Executor
+    workers: int
+
+    def in_order(self, work: Callable[[_Id], _Made], ids: Sequence[_Id]) -> Iterator[_Made]:
+        """Give what `work` makes of each id, in their order; a few shards of them wait in memory at most."""
+        waiting: deque[Future[list[_Made]]] = deque()
+        several = partial(_several, work, Path.cwd())
+        for start in range(0, len(ids), SHARD):
+            waiting.append(self.executor.submit(several, ids[start : start + SHARD]))
+            if len(waiting) > 2 * self.workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _several(work: Callable[[_Id], _Made], folder: Path, ids: Sequence[_Id]) -> list[_Made]:
+    """Make a shard of samples; paths are those of the folder in which the pipeline runs."""
+    os.chdir(folder)
+    return [work(number) for number in ids]
+
+
+@contextmanager
+def pool(workers: int | None = None) -> Iterator[Pool]:
+    """Open a pool of local processes, one per usable core unless told, or of a Dask cluster's if SCHEDULER names one.
+
+    Raises EnvironmentFault where there is no such cluster.
+    """
+    if address := os.environ.get(SCHEDULER):
+        with _cluster(address) as found:
+            yield found
+        return
+    workers = workers or len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as executor:
+        yield Pool(executor, workers)
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Pool]:
+    try:
+        from distributed import Client
+
+        client = Client(address, timeout=PATIENCE_S)
+    except ImportError:
+        raise EnvironmentFault(
+            f"{SCHEDULER}: needs Dask, got 'no module distributed'; pip install distributed"
+        ) from None
+    except (OSError, ValueError) as error:
+        what = str(error).splitlines()[0]
+        raise EnvironmentFault(
+            f"{SCHEDULER}: no scheduler at {address}, got '{what}'; start `dask scheduler`"
+        ) from None
+    with client, client.get_executor(pure=False) as executor:
+        workers = len(client.scheduler_info()["workers"])
+        if not workers:
+            raise EnvironmentFault(f"{SCHEDULER}: {address} has no workers, got '0'; start `dask worker {address}`")
+        yield Pool(executor, workers)
 
 
 def _begin() -> None:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from handloom import draw, images, optimizers
 from handloom.checkpoint import Resume
+from handloom.distributed import Team, parts_of
 from handloom.errors import CheckpointError, TrainingFailed
 from handloom.models.build import build
 from handloom.models.unet import Output
@@ -96,20 +97,27 @@ class Training:
     optimizers: list[Optimizer]
     parts: Parts
     bfloat16: bool
+    team: Team
+    num_parts: int
+    """Of a batch, over all processes."""
     step: int = 0
     losses: list[float] = field(default_factory=list)
     """Of every step."""
     validations: list[dict[str, float]] = field(default_factory=list)
+    stopped: list[int] = field(default_factory=list)
+    """Signals that told this process to stop."""
 
     @classmethod
-    def begin(cls, task: Task, params: TrainParams, where: torch.device) -> "Training":
+    def begin(cls, task: Task, params: TrainParams, where: torch.device, team: Team) -> "Training":
         """Give fresh weights, drawn from the params' seed."""
         torch.manual_seed(params.seed)
         net = build(*task.outputs(params), params.model.model_dump()).to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
-        parts = params.parts if where.type == "cpu" else 1  # a GPU is kept busy by one thread
+        # a GPU is kept busy by one thread
+        parts = parts_of(params.parts if where.type == "cpu" else 1, team, params.batch_size)
         shared = optimizers.build(net, params, shares=parts)
-        return cls(net, deepcopy(net), shared, Parts(net, parts), bfloat16(params, where))
+        own = Parts(net, len(team.parts(parts)))
+        return cls(net, deepcopy(net), shared, own, bfloat16(params, where), team, parts)
 
     def arithmetic(self) -> dict[str, Any]:
         """Give what the last bits of weights depend on, beside params and data."""
@@ -151,17 +159,18 @@ class Training:
     def _step(self, task: Task, samples: Any, params: Any, steps: int) -> None:
         where = next(self.net.parameters()).device
         rate = learning_rate(params, self.step, steps)
-        rows = np.split(batch_rows(self.step, params.batch_size, len(samples), params.seed), len(self.parts.nets))
+        rows = np.split(batch_rows(self.step, params.batch_size, len(samples), params.seed), self.num_parts)
+        parts = self.team.parts(self.num_parts)
 
-        def loss(net: nn.Module, part: int) -> Tensor:
-            draws = Generator().manual_seed((params.seed * 1_000_003 + self.step) * len(rows) + part)
-            inputs, target = samples.augmented(rows[part], params.augment, draws)
+        def loss(net: nn.Module, own: int) -> Tensor:
+            draws = Generator().manual_seed((params.seed * 1_000_003 + self.step) * len(rows) + parts[own])
+            inputs, target = samples.augmented(rows[parts[own]], params.augment, draws)
             with torch.autocast(where.type, torch.bfloat16, enabled=self.bfloat16):
                 output = net.train()(inputs.to(where))
             output = Output(*(said.float() for said in output))
             return task.loss(output, to_device(target, where), params, samples.size)
 
-        value = self.parts.backward(loss)
+        value = self.team.average(self.net, self.parts.backward(loss), stop=bool(self.stopped))
         if params.clip_norm:
             nn.utils.clip_grad_norm_(self.net.parameters(), params.clip_norm)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
@@ -171,44 +180,59 @@ class Training:
         self.losses.append(float(value))
         self.step += 1
 
+    @property
+    def stopping(self) -> int:
+        """The signal that ends this training, 0 for none: alone at once, else when all know of it, at the same step."""
+        if self.team.size == 1 or self.team.warned:
+            return (self.stopped or [signal.SIGTERM if self.team.warned else 0])[0]
+        return 0
+
     def recent_loss(self) -> float:
         """Give the mean loss of the last steps."""
         return float(np.mean(self.losses[-LOSS_WINDOW:]))
 
 
-def train(task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: Run) -> Training:
+def train(
+    task: Task, data: tuple[Any, Any], params: Any, resume: Resume, run: Run, team: Team | None = None
+) -> Training:
     """Train a net on (training set, validation set) to the end of its schedule; goes on where `resume` left off.
+
+    Of several processes each calls this, and the first alone validates, tracks and saves; None is one process.
 
     SIGTERM and SIGINT save the state and end the process with 143 or 130. Raises TrainingFailed where it diverges.
     """
     samples, validation = data
     steps = num_steps(params, len(samples))
-    training = Training.begin(task, params, device())
+    training = Training.begin(task, params, device(), team := team or Team())
     if state := resume.load():
         training.restore(state)
         if (then := state["arithmetic"]) != training.arithmetic():
             begun_with = ", ".join(f"{name} {value}" for name, value in then.items())
             tqdm.write(f"train {task.name}: begun with {begun_with}; weights may differ from its own")
-    with noted(signal.SIGTERM, signal.SIGINT) as stopped, _progress(task, training.step, steps, resume) as bar:
+    team.agree("steps behind them", training.step, device())
+    with noted(signal.SIGTERM, signal.SIGINT) as training.stopped, _progress(training, task, steps, resume) as bar:
         begun, first = time.perf_counter(), training.step
         while training.step < steps:
             training.advance(task, samples, params, steps)
             done = training.step
             run.metrics({"loss": training.losses[-1], **_end_of_epoch(training, params, len(samples))}, done)
-            if done % params.validate_every == 0 or done == steps:
+            if team.leads and (done % params.validate_every == 0 or done == steps):
                 scores = _validate(task, training, validation, params, run)
                 _check_that_it_says_something(task, training, params, steps)
                 rate = (done - first) * params.batch_size / (time.perf_counter() - begun)
                 run.metrics({**scores, "images_per_second": rate}, done)
                 run.flush()
-            if done % params.checkpoint_every == 0 or stopped:
+            stop = training.stopping
+            if team.leads and (done % params.checkpoint_every == 0 or stop):
                 resume.save(training.state())
-            if stopped:
-                raise SystemExit(128 + stopped[0])
+            if stop:
+                raise SystemExit(128 + stop)
             bar.set_postfix_str(_postfix(task, training), refresh=False)
             bar.update()
-    resume.save(training.state())
-    task.finish(training.average, predict(training.average, task, validation, params.batch_size, params)[0], validation)
+    if team.leads:
+        resume.save(training.state())
+        said = predict(training.average, task, validation, params.batch_size, params)[0]
+        task.finish(training.average, said, validation)
     return training
 
 
@@ -250,12 +274,13 @@ def _postfix(task: Task, training: Training) -> str:
     return f"loss {training.recent_loss():.4f}{score}"
 
 
-def _progress(task: Task, step: int, steps: int, resume: Resume) -> "tqdm[Any]":
-    if step:
+def _progress(training: Training, task: Task, steps: int, resume: Resume) -> "tqdm[Any]":
+    step, leads = training.step, training.team.leads
+    if step and leads:
         tqdm.write(f"train {task.name}: goes on from step {step} of {steps}")
-    elif resume.others:
+    elif resume.others and leads:
         tqdm.write(f"train {task.name}: starts anew; the unfinished training of other params, data or code stays aside")
     # DVC's output is no terminal at times: then a line every 20 s will do
-    return tqdm(
-        total=steps, initial=step, desc=f"train {task.name}", unit="step", mininterval=0.5 if os.isatty(2) else 20
-    )
+    interval = 0.5 if os.isatty(2) else 20
+    name = f"train {task.name}"
+    return tqdm(total=steps, initial=step, desc=name, unit="step", mininterval=interval, disable=not leads)

@@ -11,9 +11,10 @@ from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
 from handloom import masks
-from handloom.inference import SAME_HAND, HandFinder, read_crops, without_padding
+from handloom.inference import SAME_HAND, HandFinder, read_turned, without_padding
+from handloom.models.upright import Upright, turned, turns_of
 from handloom.params import PoseParams, SegmentParams
-from handloom.tasks import full_size, mask_maps
+from handloom.tasks import full_size, mask_maps, read_pose
 
 
 class Hands(NamedTuple):
@@ -97,7 +98,12 @@ class Whole(nn.Module):
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) * self.crop_scale
         corner = centre - side / 2
-        said = read_crops(self.pose, _cropped(picture, corner, side, self.crop_size), self.pose_params)
+        crops = _cropped(picture, corner, side, self.crop_size)
+        if isinstance(self.pose, Upright):  # the same for all: a graph has no crops that it leaves out
+            turns = turns_of(self.pose.net(crops))
+            said = read_turned(self.pose.net(turned(crops, turns)), turns, self.pose_params, self.crop_size)
+        else:
+            said = read_pose(self.pose(crops), self.pose_params, self.crop_size)
         points_px = (said["keypoints"] + 0.5) * (side / self.crop_size)[:, None] + corner[:, None] - 0.5
         return torch.cat([points_px, said["visible"][..., None]], dim=-1), said["right"], said["hand"]
 
@@ -132,14 +138,21 @@ def _cropped(picture: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor
     pad = torch.cat([-corner, far], dim=1).amax(dim=1).clamp(min=0).ceil()
     step = side / size
     reach = step.clamp(min=1.0)
+    factor = reach.floor()  # squares of so many pixels are averaged first
+    margin = factor * ((reach / factor).ceil() + 1)
     weights = []
     for axis, length in enumerate(lengths):
         # a crop is at most 1.3 times the longer side, about a point within: it reaches no farther out than that side
-        places = torch.arange(length + 2 * longest) - longest + 0.5
-        centres = corner[:, axis, None] + (torch.arange(size) + 0.5) * step
-        weight = (1 - (places - centres[..., None]).abs() / reach[..., None]).clamp(min=0)
-        there = (places > -pad[:, None]) & (places < length + pad[:, None])
-        weight = weight * there[:, None]
+        places = (torch.arange(length + 2 * longest) - longest)[None]
+        near, far = corner[:, axis, None], corner[:, axis, None] + side
+        begin = (near.floor() - margin).maximum(-pad[:, None])
+        end = (far.ceil() + margin).minimum(length + pad[:, None])
+        first = begin + ((places - begin) / factor).floor() * factor  # of its square
+        share = 1 / (end - first).minimum(factor).clamp(min=1)
+        centres = near + (torch.arange(size) + 0.5) * step
+        apart = (first + factor / 2)[:, None] - centres[..., None]
+        weight = (1 - apart.abs() / reach[..., None]).clamp(min=0)
+        weight = weight * (share * (places >= begin) * (places < end))[:, None]
         weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=1e-6)
         weights.append(weight[..., longest : longest + length])
     return _resampled(picture, weights[1], weights[0])

@@ -19,7 +19,6 @@ persons, and parts of them are rows of their own (ids below 0).
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -286,10 +285,10 @@ def prepare(
         ):
             for split, (archive_split, ids) in splits.items():
                 work = partial(prepare_sample, path, params, backgrounds, split, archive_split)
-                samples = _in_order(pool, work, ids)
+                samples = pool.in_order(work, ids)
                 if split == "train":
                     of_photographs = partial(prepare_background, backgrounds, params)
-                    samples = chain(samples, _in_order(pool, of_photographs, list(range(parts))))
+                    samples = chain(samples, pool.in_order(of_photographs, range(parts)))
                 index += _write_split(partial_folder, split, params, samples, bar)
         table = pd.DataFrame([asdict(row) for row in index])
         _check_bad_fraction(table, path, params.max_bad_fraction)
@@ -304,12 +303,6 @@ def prepare(
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
     return table
-
-
-def _in_order(pool: ProcessPoolExecutor, work: Any, ids: list[int], block: int = 512) -> Iterator[Prepared]:
-    """Map over ids block by block: results in order, at most one block of them in memory."""
-    for start in range(0, len(ids), block):
-        yield from pool.map(work, ids[start : start + block], chunksize=8)
 
 
 def _write_split(

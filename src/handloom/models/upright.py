@@ -1,10 +1,12 @@
-"""A net that reads every crop twice: as it is, and turned upright by what the first reading saw.
+"""A net that reads a crop twice: as it is, and turned upright by what the first reading saw.
 
 Hands come at any angle, and to tell the angle first is worth more than three times as many crops (docs/LOG.md).
 """
 
+import math
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 from handloom import heatmaps, warp
@@ -13,6 +15,8 @@ from handloom.skeleton import MIDDLE_MCP, WRIST
 
 _RADIUS: Final = 4
 """Of the window about a map's maximum, map pixels."""
+TOLERANCE: Final = 20.0
+"""Degrees from upright up to which one reading will do: PCK@0.2 is 0.883 as without, at 30 0.880, with none 0.847."""
 
 
 class Upright(nn.Module):
@@ -27,24 +31,53 @@ class Upright(nn.Module):
         if self.training:
             given: Output = self.net(images)
             return given
-        turns = self.turns(images)
-        second = self.turned(images, turns)
+        said, turns = self.read(images)
         # beyond the turned crop a map has its own lowest value: nothing is there
-        lowest = second.maps.amin(dim=(2, 3), keepdim=True)
-        side = second.maps.shape[-1]
-        maps = warp.warp_images(second.maps - lowest, warp.back(turns), side, padding="zeros") + lowest
-        return Output(maps, second.numbers)
+        lowest = said.maps.amin(dim=(2, 3), keepdim=True)
+        side = said.maps.shape[-1]
+        maps = warp.warp_images(said.maps - lowest, warp.back(turns), side, padding="zeros") + lowest
+        return Output(maps, said.numbers)
 
-    def turns(self, images: Tensor) -> Tensor:
-        """Give the turns (B, 2, 3) that show each hand upright, from a first reading."""
-        maps = self.net(images).maps[:, [WRIST, MIDDLE_MCP]].float()
-        points, _ = heatmaps.decode(heatmaps.softmax(maps), _RADIUS)
-        return warp.upright(points[:, 0], points[:, 1])
+    def read(self, images: Tensor, turns: Tensor | None = None) -> tuple[Output, Tensor]:
+        """Give the reading of each crop shown upright, in that frame, and the turns (B, 2, 3), of the first if None."""
+        if turns is not None:
+            aside = _aside(turns)
+            if aside.any():
+                images = images.index_put((aside,), turned(images[aside], turns[aside]))
+            return self.net(images), turns
+        said: Output = self.net(images)
+        turns = turns_of(said)
+        aside = _aside(turns)
+        if aside.any():
+            second = self.net(turned(images[aside], turns[aside]))
+            said = Output(*(one.index_put((aside,), other) for one, other in zip(said, second, strict=True)))
+        return said, turns
 
-    def turned(self, images: Tensor, turns: Tensor) -> Output:
-        """Give the reading of turned crops, in their frame."""
-        output: Output = self.net(warp.warp_images(images, turns, images.shape[-1]))
-        return output
+
+def turned(images: Tensor, turns: Tensor) -> Tensor:
+    """Show crops (B, 3, S, S) turned."""
+    return warp.warp_images(images, turns, images.shape[-1])
+
+
+def turns_of(reading: Output) -> Tensor:
+    """Give the turns (B, 2, 3) that show each hand upright, from a first reading."""
+    points, _ = heatmaps.decode(heatmaps.softmax(reading.maps[:, [WRIST, MIDDLE_MCP]].float()), _RADIUS)
+    return upright(points[:, 0], points[:, 1])
+
+
+def upright(wrist: Tensor, base: Tensor) -> Tensor:
+    """Give the turns (B, 2, 3) that show hands upright by their wrist and middle finger's base, two (B, 2).
+
+    What stands so within TOLERANCE is left alone.
+    """
+    turns = warp.upright(wrist, base)
+    nearly = turns[:, 0, 0] >= math.cos(math.radians(TOLERANCE))
+    return torch.where(nearly[:, None, None], torch.eye(2, 3, device=turns.device), turns)
+
+
+def _aside(turns: Tensor) -> Tensor:
+    """Give which turns (B,) turn anything."""
+    return turns[:, 0, 0] < 1
 
 
 def single(net: nn.Module) -> nn.Module:

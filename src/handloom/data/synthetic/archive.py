@@ -1,12 +1,11 @@
 """Writes rendered samples as a zip in the layout of the Rendered Handpose Dataset."""
 
-import os
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +16,15 @@ from tqdm import tqdm
 from handloom import processes
 from handloom.data.synthetic.render import FAR_DEPTH, Rendered, render
 from handloom.errors import EnvironmentFault, ParamsError
+from handloom.processes import Pool
 
 TOP: Final = "RHD_published_v2"
 _DATE: Final = (2017, 10, 13, 0, 0, 0)
 
 Annotation = dict[str, NDArray[np.float32]]
 Encoded = tuple[bytes, bytes, bytes, Annotation]
+Split = tuple[Callable[[int], Encoded], int]
+"""What makes a sample of its number, and how many there are."""
 
 
 def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -61,22 +63,8 @@ def _encode(sample: Rendered) -> Encoded:
     )
 
 
-def _work(seed: int, split: str, index: int) -> Encoded:
-    return _encode(render(seed, split, index))
-
-
-def _samples(seed: int, split: str, count: int, pool: ProcessPoolExecutor | None, ahead: int) -> Iterator[Encoded]:
-    """Samples 0 ... count-1 in order; at most `ahead` of them wait in memory."""
-    if pool is None:
-        yield from (_work(seed, split, index) for index in range(count))
-        return
-    waiting: list[Future[Encoded]] = []
-    for index in range(count):
-        waiting.append(pool.submit(_work, seed, split, index))
-        if len(waiting) > ahead:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
+def _work(seed: int, split: str, close_ups: float, index: int) -> Encoded:
+    return _encode(render(seed, split, index, close_ups))
 
 
 def _fresh(array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,10 +74,10 @@ def _fresh(array: NDArray[np.float32]) -> NDArray[np.float32]:
     return copy
 
 
-def _write(target: Path, seed: int, counts: dict[str, int], pool: ProcessPoolExecutor | None, ahead: int) -> None:
+def _write(target: Path, splits: Mapping[str, Split], pool: Pool | None) -> None:
     with (
         zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive,
-        tqdm(total=sum(counts.values()), desc="rendering", unit="img") as bar,
+        tqdm(total=sum(count for _, count in splits.values()), desc="rendering", unit="img") as bar,
     ):
 
         def store(name: str, data: bytes) -> None:
@@ -97,9 +85,10 @@ def _write(target: Path, seed: int, counts: dict[str, int], pool: ProcessPoolExe
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
 
-        for split, count in counts.items():
+        for split, (work, count) in splits.items():
+            samples = pool.in_order(work, range(count)) if pool else map(work, range(count))
             annotations: dict[int, Annotation] = {}
-            for index, (color, mask, depth, annotation) in enumerate(_samples(seed, split, count, pool, ahead)):
+            for index, (color, mask, depth, annotation) in enumerate(samples):
                 for folder, data in (("color", color), ("mask", mask), ("depth", depth)):
                     store(f"{split}/{folder}/{index:05d}.png", data)
                 annotations[index] = {name: _fresh(annotation[name]) for name in ("K", "uv_vis", "xyz")}
@@ -107,18 +96,22 @@ def _write(target: Path, seed: int, counts: dict[str, int], pool: ProcessPoolExe
             store(f"{split}/anno_{split}.pickle", pickle.dumps(annotations, protocol=2))
 
 
-def _render_to(target: Path, seed: int, counts: dict[str, int], workers: int) -> None:
+def _render_to(target: Path, splits: Mapping[str, Split], workers: int | None) -> None:
     if workers == 1:
-        _write(target, seed, counts, None, 0)
+        _write(target, splits, None)
         return
     # Compiles the kernels once, so that the workers load them from numba's cache.
-    render(seed, "training", 0)
+    next(iter(splits.values()))[0](0)
     with processes.pool(workers) as pool:
-        _write(target, seed, counts, pool, 8 * workers)
+        _write(target, splits, pool)
 
 
-def write_archive(path: Path, *, seed: int, num_training: int, num_evaluation: int, workers: int | None = None) -> None:
+def write_archive(
+    path: Path, *, seed: int, num_training: int, num_evaluation: int, close_ups: float = 0.0, workers: int | None = None
+) -> None:
     """Render both splits and write an RHD-layout zip at `path`: the same bytes for any number of workers.
+
+    `close_ups` is a share of the training split; the evaluation split is the same for all.
 
     `workers` None takes every usable core. The file appears whole or not at all.
     """
@@ -127,16 +120,18 @@ def write_archive(path: Path, *, seed: int, num_training: int, num_evaluation: i
             f"render: seed and counts must not be negative, got '{(seed, num_training, num_evaluation)}'; "
             "correct params.yaml"
         )
-    workers = workers or len(os.sched_getaffinity(0))
-    counts = {"training": num_training, "evaluation": num_evaluation}
-    partial = path.with_name(path.name + ".part")
+    splits: dict[str, Split] = {
+        "training": (partial(_work, seed, "training", close_ups), num_training),
+        "evaluation": (partial(_work, seed, "evaluation", 0.0), num_evaluation),
+    }
+    unfinished = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _render_to(partial, seed, counts, workers)
-            partial.replace(path)
+            _render_to(unfinished, splits, workers)
+            unfinished.replace(path)
         finally:
-            partial.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise EnvironmentFault(
             f"{path}: cannot write the rendered archive, got '{error}'; free the disk or the path"

@@ -98,11 +98,11 @@ def _shows(mask: NDArray[np.uint8], seen: NDArray[np.bool_], wanted: int) -> boo
     )
 
 
-def render(seed: int, split: str, index: int) -> Rendered:
-    """Sample `index` of `split`: the same for the same three, whatever else is rendered."""
+def render(seed: int, split: str, index: int, close_ups: float = 0.0) -> Rendered:
+    """Sample `index` of `split`: the same for the same four, whatever else is rendered."""
     for attempt in range(8):
         rng = np.random.default_rng([seed, SPLIT_IDS[split], index, attempt])
-        scene = draw_scene(rng)
+        scene = draw_scene(rng, close_ups)
         solids, textures = build_solids(rng, scene)
         linear, which, depth = _trace(rng, scene, solids, textures)
         mask = np.array([*solids.parts, 0], np.uint8)[which]

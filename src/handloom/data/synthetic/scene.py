@@ -15,6 +15,10 @@ from handloom.data.synthetic.solids import frame_along
 Array = NDArray[np.float64]
 
 SIZE: Final = 320
+ZOOM: Final = 1.8, 3.6
+"""Of a close-up's lens, least and most."""
+EXTENT: Final = 45, 150
+"""Least and most of a hand's longer side in a picture, px; a close-up shows up to twice as much."""
 _UP: Final = np.array([0.0, 1.0, 0.0])
 
 
@@ -164,9 +168,13 @@ def _look(position: Array, target: Array, roll: float) -> Array:
     return np.asarray(about(np.array([0.0, 0.0, 1.0]), roll) @ frame)
 
 
-def _draw_camera(rng: np.random.Generator, build: Build, hands: tuple[PlacedHand, PlacedHand], wanted: int) -> Camera:
+def _draw_camera(
+    rng: np.random.Generator, build: Build, hands: tuple[PlacedHand, PlacedHand], wanted: int, *, close: bool
+) -> Camera:
     """A camera near the hands: mostly before the person, at any height, sometimes behind, sometimes at the eyes."""
     focal = float(rng.uniform(255, 312))
+    if close:
+        focal *= float(rng.uniform(*ZOOM))
     chosen = hands[int(rng.integers(2))]
     centre = chosen.joints.mean(0) if wanted == 1 else np.concatenate([h.joints for h in hands]).mean(0)
     distance = float(np.clip(rng.lognormal(np.log(0.55), 0.25), 0.33, 1.25))
@@ -198,7 +206,9 @@ def _blocked(build: Build, camera: Camera, points: Array) -> float:
     return float((torso | head).any(0).mean())
 
 
-def _fits(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wanted: int, whole: float) -> bool:
+def _fits(
+    build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wanted: int, whole: float, most: float
+) -> bool:
     """Whether this camera shows the wanted number of hands, at a fair size, unhidden by the body, none behind it."""
     if _inside_body(build, camera.position[None]) > -0.13:
         return False
@@ -213,27 +223,29 @@ def _fits(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera, wa
             continue
         seen += 1
         extent = float((uv.max(0) - uv.min(0)).max())
-        if within.mean() < whole or not 45 < extent < 150 or points[:, 2].min() < 0.22:
+        if within.mean() < whole or not EXTENT[0] < extent < most or points[:, 2].min() < 0.22:
             return False
         if _blocked(build, camera, hand.joints[::4]) > 0.25:
             return False
     return seen == wanted
 
 
-def draw_scene(rng: np.random.Generator) -> Scene:
-    """A random scene that shows one or two hands, in equal parts."""
+def draw_scene(rng: np.random.Generator, close_ups: float = 0.0) -> Scene:
+    """A random scene that shows one or two hands, in equal parts; this share is seen from nearby."""
+    close = close_ups > 0 and bool(rng.random() < close_ups)
+    most = EXTENT[1] * (2 if close else 1)
     wanted = 1 + int(rng.random() < 0.5)
     # Share of a hand's joints that must lie in the frame: not quite half of the pictures may cut one.
     whole = 0.6 if rng.random() < 0.45 else 1.0
     shape = draw_shape(rng)
     build = person.draw_build(rng, shape.scale)
     hands = _draw_hands(rng, build, shape, wanted)
-    camera = _draw_camera(rng, build, hands, wanted)
+    camera = _draw_camera(rng, build, hands, wanted, close=close)
     for attempt in range(400):
-        if _fits(build, hands, camera, wanted, whole):
+        if _fits(build, hands, camera, wanted, whole, most):
             break
         if attempt % 12 == 11:
             hands = _draw_hands(rng, build, shape, wanted)
-        camera = _draw_camera(rng, build, hands, wanted)
+        camera = _draw_camera(rng, build, hands, wanted, close=close)
     yaw, pitch = (float(a) for a in np.radians(rng.normal(0, (28, 12))))
     return Scene(build, shape, hands, camera, yaw, pitch, wanted)

@@ -1,0 +1,80 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handloom import processes
+from handloom.data.prepare import prepare
+from handloom.data.synthetic.archive import write_archive
+from handloom.errors import EnvironmentFault
+from handloom.params import Params
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def folder_of(number: int) -> str:
+    return str(Path.cwd())
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Dask scheduler with two workers, each a process that begins in a folder of its own."""
+    folder = tmp_path_factory.mktemp("dask")
+    env = os.environ | {"PYTHONPATH": f"{Path.cwd()}/src:{Path.cwd()}", "OMP_NUM_THREADS": "1"}
+    env |= {"DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "false"}
+    address = folder / "scheduler.json"
+    begin = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    launched = [subprocess.Popen([*begin, "--dashboard-address", "127.0.0.1:0", "--scheduler-file", address], env=env)]
+    work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", address, "--nthreads", "1"]
+    quiet = ["--dashboard-address", "127.0.0.1:0", "--local-directory", folder]
+    launched += [subprocess.Popen([*work, *quiet], env=env, cwd=folder) for _ in range(2)]
+    from distributed import Client
+
+    try:
+        while not address.exists():
+            assert launched[0].poll() is None
+        with Client(scheduler_file=str(address)) as client:
+            client.wait_for_workers(2, timeout=60)
+            yield client.scheduler.address
+    finally:
+        for process in reversed(launched):
+            process.terminate()
+            process.wait()
+
+
+def test_a_pool_gives_results_in_order_and_keeps_few_waiting() -> None:
+    with processes.pool(2) as pool:
+        assert list(pool.in_order(square, range(100))) == [n * n for n in range(100)]
+        assert list(pool.in_order(square, [])) == []
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bytes(
+    cluster: str, tmp_path: Path, archive: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive(tmp_path / "local.zip", seed=3, num_training=40, num_evaluation=3, workers=2)
+    prepare(archive, tmp_path / "local", params.preprocess, workers=2)
+    monkeypatch.setenv(processes.SCHEDULER, cluster)
+    monkeypatch.chdir(tmp_path)
+    with processes.pool() as pool:
+        assert pool.workers == 2
+        assert set(pool.in_order(folder_of, range(50))) == {str(tmp_path)}
+    write_archive(Path("far.zip"), seed=3, num_training=40, num_evaluation=3)
+    prepare(archive, Path("far"), params.preprocess)
+    assert (tmp_path / "far.zip").read_bytes() == (tmp_path / "local.zip").read_bytes()
+    names = sorted(path.relative_to("local") for path in Path("local").rglob("*.*"))
+    assert len(names) > 20
+    for name in names:
+        assert (Path("far") / name).read_bytes() == (Path("local") / name).read_bytes(), name
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "PATIENCE_S", 0.5)
+    monkeypatch.setenv(processes.SCHEDULER, "tcp://127.0.0.1:9")
+    with pytest.raises(EnvironmentFault, match=r"HANDLOOM_SCHEDULER: no scheduler at tcp://127.0.0.1:9, got"):
+        processes.pool().__enter__()
