@@ -164,8 +164,9 @@ class HandFinder:
         if not readings:
             return []
         scores = np.array([regions.surety(label) * reading.hand for label, reading in enumerate(readings, start=1)])
-        owners = _owners(readings, scores)
-        regions = regions.numbered(owners + 1)
+        owners = _owners(readings, scores) if len(readings) > 1 else np.zeros(1, np.intp)
+        if (owners != np.arange(len(owners))).any():
+            regions = regions.numbered(owners + 1)
         return [
             Hand(**vars(readings[i]), box=regions.box(i + 1), score=float(scores[i]), regions=regions, label=i + 1)
             for i in np.unique(owners)

@@ -8,8 +8,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from handloom.geometry import Box
 
@@ -92,11 +90,11 @@ def _united(labels: NDArray[np.integer], right: NDArray[np.floating], count: int
     pairs = (one != other) & (one > 0) & (other > 0)
     one, other = one[pairs], other[pairs]
     alike = np.abs(leanings[one] - leanings[other]) < ALIKE
-    if not alike.any():
-        return labels
-    graph = coo_array((np.ones(alike.sum()), (one[alike], other[alike])), shape=(count + 1, count + 1))
-    _, owners = connected_components(graph, directed=False)
-    united: NDArray[np.integer] = owners[labels]  # background is no part's neighbour, and its own first component
+    joined = np.eye(count + 1, dtype=bool)
+    joined[one[alike], other[alike]] = joined[other[alike], one[alike]] = True
+    for _ in range(count.bit_length()):
+        joined = joined @ joined  # what a chain twice as long joins
+    united: NDArray[np.integer] = joined.argmax(axis=1)[labels]
     return united
 
 
