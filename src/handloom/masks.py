@@ -31,6 +31,8 @@ of what is parted by mistake, and 8 % of touching hands."""
 BESIDE: Final = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Rows down and columns right to a pixel's neighbours, the nearer ones first."""
 _CORNERS_TOUCH: Final = np.ones((3, 3), int)
+SPREAD: Final = ndimage.gaussian_filter1d(np.eye(CELLS), 1.0, mode="constant")
+"""(CELLS, CELLS) what smooths a row of cells: a product with it takes a fifth of the filter's time."""
 
 
 def tight_box(mask: NDArray[np.bool_]) -> Box:
@@ -114,9 +116,7 @@ def _piles(votes: NDArray[np.floating], sides: NDArray[np.integer]) -> NDArray[n
     counted = ((votes >= 0) & (votes < 1)).all(axis=0)
     x, y = (votes[:, counted] * CELLS).astype(np.intp)
     counts = np.bincount((sides[counted] * CELLS + y) * CELLS + x, minlength=2 * CELLS**2)
-    piles: NDArray[np.floating] = ndimage.gaussian_filter(
-        counts.reshape(2, CELLS, CELLS).astype(np.float64), 1.0, mode="constant", axes=(1, 2)
-    )
+    piles: NDArray[np.floating] = SPREAD @ counts.reshape(2, CELLS, CELLS) @ SPREAD
     return piles
 
 
@@ -141,7 +141,9 @@ def _by_size(labels: NDArray[np.integer], count: int) -> Labels:
 
 def _fragments(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Give a hand's small fragments: with 90 % of it in one piece, what else votes for its centre is no part of it."""
-    fragments, _ = ndimage.label(mask, _CORNERS_TOUCH)
+    fragments, count = ndimage.label(mask, _CORNERS_TOUCH)
+    if count == 1:
+        return np.zeros_like(mask)
     sizes = np.bincount(fragments.ravel())
     sizes[0] = 0
     small = sizes < min(FRAGMENT_SHARE * sizes.sum(), sizes.max())

@@ -108,15 +108,10 @@ def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -
 
 
 def read_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
-    """Give `logits` (B, S, S) of hand against background, and `labels` (B, S, S) uint8, each hand by itself.
-
-    Where sides are taught, also `right` (B, S, S), logits of right against left.
-    """
+    """Give `logits` (B, S, S) of hand against background, and `labels` (B, S, S) uint8, each hand by itself."""
     maps = {name: output.maps[:, place].float() for name, place in mask_maps(params).items()}
-    said: Predictions = {
-        name: full_size(maps[name], size).squeeze(1).cpu().numpy() for name in ("hand", "right") if name in maps
-    }
-    fine = said["hand"] > 0
+    logits = full_size(maps["hand"], size).squeeze(1).cpu().numpy()
+    fine = logits > 0
     small = {name: each.squeeze(1).cpu().numpy() for name, each in maps.items()}
     hands = small["hand"] > 0
     if "centre" in maps:
@@ -126,7 +121,7 @@ def read_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
         labels = [masks.part(*each) for each in zip(hands, centres, right, fine, strict=True)]
     else:
         labels = [masks.regions(*each) for each in zip(hands, fine, strict=True)]
-    return {"logits": said.pop("hand"), "labels": np.stack(labels), **said}
+    return {"logits": logits, "labels": np.stack(labels)}
 
 
 def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
@@ -135,8 +130,9 @@ def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predicti
     Where sides are taught, `sides` (B, S, S) uint8: 1 left, 2 right, else 0.
     """
     said = read_masks(output, params, size)
-    hand, right = said["logits"] > 0, said.pop("right", None)
-    if right is not None:
+    hand, maps = said["logits"] > 0, mask_maps(params)
+    if "right" in maps:
+        right = full_size(output.maps[:, maps["right"]].float(), size).squeeze(1).cpu().numpy()
         said["sides"] = (np.where(right > 0, RIGHT, LEFT) * hand).astype(np.uint8)
     return {**said, "masks": hand, "logits": said["logits"].astype(np.float16)}
 

@@ -40,9 +40,9 @@ def warp_images(images: Tensor, affines: Tensor, size: int, padding: str = "refl
     """Sample (B, C, H, W) pictures at the centres of (size, size) output pixels; `padding` as `grid_sample` has it."""
     height, width = images.shape[-2:]
     axis = torch.arange(size, device=images.device, dtype=torch.float32) - (size - 1) / 2
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    grid = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(-1, 3) @ affines.to(images.device).mT
-    grid = grid.view(-1, size, size, 2) / torch.tensor([width / 2, height / 2], device=images.device)
+    x, y, shift = (affines.to(images.device) / affines.new_tensor([[width / 2], [height / 2]])).unbind(dim=-1)
+    # rows and columns by themselves: a matrix product of all places took twice as long as the sampling
+    grid = axis[:, None] * x[:, None, None] + (axis[:, None] * y[:, None] + shift[:, None])[:, :, None]
     return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
 
 

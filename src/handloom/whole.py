@@ -11,7 +11,7 @@ from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
 from handloom import masks
-from handloom.inference import SAME_HAND, HandFinder, read_turned, without_padding
+from handloom.inference import NO_HAND, SAME_HAND, HandFinder, read_turned
 from handloom.models.upright import Upright, turned, turns_of
 from handloom.params import PoseParams, SegmentParams
 from handloom.tasks import full_size, mask_maps, read_pose
@@ -73,7 +73,7 @@ class Whole(nn.Module):
     def _find(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Give logits (S, S) and each hand's pixels (N, S, S), largest first; N >= 1, so one may have none."""
         maps = self.segment(_shrunk(picture, self.size)[None]).maps
-        maps = without_padding(maps, picture.shape[0], picture.shape[1])
+        maps = _without_padding(maps, picture.shape[0], picture.shape[1])
         where = mask_maps(self.mask_params)
         logits, small = full_size(maps[:, where["hand"]], self.size)[0, 0], maps[0, where["hand"]][0]
         if "centre" in where:
@@ -116,6 +116,14 @@ def _owners(points: Tensor, scores: Tensor) -> Tensor:
     for _ in range(4):  # the owner's own owner, along a chain of up to 16
         owners = owners[owners]
     return owners
+
+
+def _without_padding(maps: Tensor, height: int, width: int) -> Tensor:
+    """Do `inference.without_padding`; height and width may be symbols."""
+    along, side = torch.arange(maps.shape[-1]), torch.sym_max(height, width)
+    inside = (along[:, None] * side < height * maps.shape[-1]) & (along * side < width * maps.shape[-1])
+    hand = torch.where(inside, maps[:, :1], maps[:, :1].clamp(max=-NO_HAND))
+    return torch.cat([hand, maps[:, 1:]], dim=1)
 
 
 def _shrunk(picture: Tensor, size: int) -> Tensor:
@@ -173,10 +181,8 @@ def _parted(mask: Tensor, centres: Tensor, right: Tensor | None) -> Tensor:
     sides = [counted] if right is None else [counted & (right <= 0), counted & (right > 0)]
     where = (row * cells + column).clamp(0, cells**2 - 1).flatten()
     counts = [torch.zeros(cells**2).index_add(0, where, own.float().flatten()) for own in sides]
-    offsets = torch.arange(-4, 5).float()
-    kernel = torch.softmax(-(offsets**2) / 2, dim=0)
-    piles = functional.conv2d(torch.stack(counts).view(-1, 1, cells, cells), kernel.view(1, 1, 1, 9), padding=(0, 4))
-    piles = functional.conv2d(piles, kernel.view(1, 1, 9, 1), padding=(4, 0))
+    spread = torch.from_numpy(masks.SPREAD).float()
+    piles = spread @ torch.stack(counts).view(-1, 1, cells, cells) @ spread
     peaks = (piles == functional.max_pool2d(piles, 5, stride=1, padding=2)) & (piles > masks.MIN_PEAK * piles.max())
     heights, index = (piles * peaks).flatten().topk(MAX_HANDS)
     side, place = index // cells**2, torch.stack([index % cells, index // cells % cells], dim=1).float()

@@ -225,7 +225,7 @@ byId("camera").onclick = () => (stream ? (stop(), say("")) : startCamera());
 byId("file").onchange = event => open(event.target.files[0]);
 byId("mirror").onchange = () => still && showStill();
 byId("smooth").onchange = () => socket?.send(JSON.stringify(settings()));
-byId("score").oninput = () => { byId("score-value").textContent = settings().min_score.toFixed(2); };
+byId("score").oninput = () => { byId("score-value").textContent = settings().min_score.toFixed(3); };
 byId("score").onchange = () => (still ? openPicture(still.file) : socket?.send(JSON.stringify(settings())));
 const stage = byId("stage");
 stage.ondragover = event => { event.preventDefault(); stage.classList.add("over"); };
