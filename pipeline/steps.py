@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import click
 import pandas as pd
 
 from handloom import files
-from handloom.errors import DataError
+from handloom.errors import Abandoned, DataError
 from handloom.params import Params
-from handloom.tracking import RUNS_PAGE, flatten, root
+from handloom.tracking import RUNS_PAGE, Run, flatten, root
 from pipeline import layout
 
 
@@ -73,10 +73,13 @@ def train(net: str) -> None:
 
 
 @contextmanager
-def trained(stage: str, net: str, params: Any, model: Path, curve: Path) -> Iterator[pd.DataFrame]:
+def trained(
+    stage: str, net: str, params: Any, model: Path, curve: Path, watch: Callable[[Run], Run] = lambda run: run
+) -> Iterator[pd.DataFrame]:
     """Train a net on data/prepared, or go on with it; write its model and its curve, and give the curve.
 
-    The resume state is deleted when the with-block ends well: what it writes belongs to the training.
+    The resume state is deleted when the with-block ends well: what it writes belongs to the training. `watch` may take
+    the run's place, to see its figures and to raise Abandoned.
     """
     from handloom import checkpoint, distributed, tracking, training
     from handloom.data.prepared import load_facts
@@ -95,7 +98,11 @@ def trained(stage: str, net: str, params: Any, model: Path, curve: Path) -> Iter
             training.train(task, data, params, resume, tracking.Nobody(), team)
             raise SystemExit(0)  # the first process writes what came of it
         with resume.locked(), tracking.run(stage, key, {net: params.model_dump(), "facts": facts}, tags) as run:
-            result = training.train(task, data, params, resume, run, team)
+            try:
+                result = training.train(task, data, params, resume, watch(run), team)
+            except Abandoned:
+                resume.finish()
+                raise
             about = {
                 "task": net,
                 "outputs": task.outputs(params),

@@ -111,5 +111,5 @@ def test_the_least_score_is_the_same_everywhere() -> None:
     (asked,) = (each for each in cli.predict.params if each.name == "min_score")
     assert asked.default == inference.MIN_SCORE
     page = Path(inference.__file__).with_name("page").joinpath("index.html").read_text()
-    assert f'id="score-value">{inference.MIN_SCORE:.2f}<' in page
-    assert f'step="0.01" value="{inference.MIN_SCORE}"' in page
+    assert f'id="score-value">{inference.MIN_SCORE:.3f}<' in page
+    assert f'value="{inference.MIN_SCORE}"' in page

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from handloom.checkpoint import Model, load_model
 from handloom.data.rhd import RhdArchive
@@ -41,7 +40,7 @@ def test_what_pads_a_picture_to_a_square_is_no_part_of_its_masks() -> None:
 
 
 def test_no_hand_is_seen_in_the_padding() -> None:
-    maps = torch.full((1, 2, 8, 8), 3.0)
+    maps = np.full((1, 2, 8, 8), 3.0, np.float32)
     without_padding(maps, 80, 80)
     assert (maps == 3).all()
     without_padding(maps, 30, 80)  # 3 of 8 rows hold some of the picture

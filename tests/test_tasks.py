@@ -44,9 +44,9 @@ def test_a_crop_without_a_hand_teaches_that_there_is_none_and_nothing_else() -> 
 
 def test_the_numbers_are_read_where_they_were_taught() -> None:
     output = Output(torch.zeros(1, 21, 8, 8), said(-2.0, 0.0, 4.0))
-    read = read_pose(output, CHOSEN, SIZE)
+    read = read_pose(*output, CHOSEN, SIZE)
     assert torch.allclose(read["visible"], torch.tensor(-2.0).sigmoid())
     assert read["right"].item() == 0.5
     assert read["hand"].item() == pytest.approx(1 / (1 + math.exp(-4)))
-    untaught = read_pose(output, CHOSEN.model_copy(update={"hand_weight": 0.0}), SIZE)
+    untaught = read_pose(*output, CHOSEN.model_copy(update={"hand_weight": 0.0}), SIZE)
     assert untaught["hand"].item() == 1  # then the mask net alone decides

@@ -19,13 +19,14 @@ def noise(height: int, width: int, seed: int = 0, blot: int = 4) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [128, 192])
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (320, 320), (333, 215), (97, 411), (60, 80), (600, 800)])
-def test_shrinking_is_pillows(height: int, width: int, size: int) -> None:
+def test_shrinking_is_that_of_images(height: int, width: int, size: int) -> None:
     picture, side = noise(height, width), max(height, width)
     square = np.zeros((side, side, 3), np.uint8)
     square[:height, :width] = picture
     said = whole._shrunk(torch.from_numpy(picture), size).permute(1, 2, 0).numpy()
     assert np.abs(said - images.shrink(square, size)).max() <= 1
-    assert (said != images.shrink(square, size)).mean() < 0.03  # halves that round either way
+    halves = 0.03 if side >= size else 0.1  # they round either way; enlarging by a half makes many
+    assert (said != images.shrink(square, size)).mean() < halves
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_shrinking_is_pillows(height: int, width: int, size: int) -> None:
         Box(4.3, -2.6, 136.3, 129.4),
     ],
 )
-def test_cropping_is_pillows(box: Box) -> None:
+def test_cropping_is_that_of_images(box: Box) -> None:
     picture = noise(200, 260)
     corner, side = torch.tensor([[box.left, box.top]]), torch.tensor([[box.side]])
     said = whole._cropped(torch.from_numpy(picture), corner, side, 64)[0].permute(1, 2, 0).numpy()

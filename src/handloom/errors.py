@@ -44,6 +44,10 @@ class EnvironmentFault(HandloomError):
     exit_code = 5
 
 
+class Abandoned(SystemExit):
+    """Ends a training that is not worth its end: no mistake, and nothing to go on with."""
+
+
 class TrainingFailed(HandloomError):
     """Training diverged, or came to say nothing."""
 

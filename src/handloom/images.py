@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import IO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,6 +22,11 @@ MAX_PIXELS = 170_000_000
 """Larger pictures are refused from their header: 170 megapixels decode to 510 MB, and phones make 108."""
 MAX_SIDE = 60_000
 _MAX_SQUARE = 6000
+
+MIRRORED = cv2.BORDER_REFLECT
+"""Beyond a picture's border stands its mirror image."""
+
+cv2.ipp.setUseIPP(False)  # Intel's own kernels may round unlike all others: the same pixels on every machine
 
 
 def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS) -> Picture:
@@ -71,20 +77,23 @@ def encode(picture: Picture, suffix: str) -> bytes:
 
 
 def shrink(picture: Picture, size: int) -> Picture:
-    """Resize to (size, size) by area averaging: each result pixel is the mean of what it covers."""
-    height, width = picture.shape[:2]
-    return _averaged(Image.fromarray(picture), (size, size), (width, height))
+    """Resize a square to (size, size) by area averaging: each result pixel is the mean of what it covers.
+
+    A smaller one is enlarged bilinearly.
+    """
+    if len(picture) >= size:
+        return _averaged(picture, size, size)
+    step = len(picture) / size
+    return warp(picture, np.array([[step, 0, step / 2 - 0.5], [0, step, step / 2 - 0.5]]), size, cv2.BORDER_REPLICATE)
 
 
-def _averaged(image: Image.Image, size: tuple[int, int], covered: tuple[float, float]) -> Picture:
-    """Give the upper left part of an image, `covered` wide and high and black beyond the image, in this size."""
-    right, bottom = map(math.ceil, covered)
-    if image.size != (right, bottom):
-        image = image.crop((0, 0, right, bottom))
-    factor = covered[0] / size[0]
-    if factor == covered[1] / size[1] and factor.is_integer():
-        return np.asarray(image.reduce(int(factor)))  # the same, three times as fast
-    return np.asarray(image.resize(size, Image.Resampling.BOX, box=(0, 0, *covered)))
+def _averaged(picture: Picture, height: int, width: int) -> Picture:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def enlarge(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Resize a square of values to (size, size), at least as large, bilinearly."""
+    return np.asarray(cv2.resize(values, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def shrink_square(picture: Picture, size: int) -> Picture:
@@ -93,11 +102,16 @@ def shrink_square(picture: Picture, size: int) -> Picture:
         picture = np.asarray(Image.fromarray(picture).reduce(factor))  # the square of a panorama may fill the memory
     height, width = picture.shape[:2]
     side = max(height, width)
-    rows, columns = -(-height * size // side), -(-width * size // side)  # the others are padding alone
+    # no more of the padding than makes whole pixels of the result: the rest need not be averaged
+    unit = size // math.gcd(side, size) if side > size else size
+    rows, columns = (-(-length * size // (side * unit)) * unit for length in (height, width))
+    below, right = rows * side // size - height, columns * side // size - width
+    if below or right:
+        picture = np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0)))
+    if rows == columns:
+        return shrink(picture, size)
     square = np.zeros((size, size, 3), np.uint8)
-    square[:rows, :columns] = _averaged(
-        Image.fromarray(picture), (columns, rows), (columns * side / size, rows * side / size)
-    )
+    square[:rows, :columns] = _averaged(picture, rows, columns)
     return square
 
 
@@ -111,25 +125,28 @@ def shrink_sides(sides: Picture, size: int) -> Picture:
 
 
 def crop(picture: Picture, box: Box, size: int) -> Picture:
-    """Cut a box out and resample it to (size, size), triangle-filtered; black where the box leaves the picture.
+    """Cut a box out and resample it to (size, size), bilinearly; black where the box leaves the picture.
 
-    Of a box at least twice as large, squares of pixels are averaged first: half the time, and much the same picture.
-    Follows `Box.to_crop`: Pillow's `box` counts pixel edges just as `Box` does.
+    Of a box at least twice as large, squares of the picture's pixels are averaged first, so that each counts. Follows
+    `Box.to_crop`.
     """
-    height, width = picture.shape[:2]
-    pad = max(0, math.ceil(max(-box.left, -box.top, box.right - width, box.bottom - height)))
-    # of a large picture only what the filter reaches; at the border of picture and padding it stops short
-    step = max(1.0, box.width / size, box.height / size)
-    factor = math.floor(step)
-    reach = factor * (math.ceil(step / factor) + 1)
-    left, top = max(-pad, math.floor(box.left) - reach), max(-pad, math.floor(box.top) - reach)
-    right, bottom = min(width + pad, math.ceil(box.right) + reach), min(height + pad, math.ceil(box.bottom) + reach)
-    seen = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if min(seen.shape[:2]) == 0:
+    factor = max(1, math.floor(max(box.width, box.height) / size))
+    left, top = (max(0, math.floor(near / factor) - 1) for near in (box.left, box.top))
+    right, bottom = (
+        min(length // factor, math.ceil(far / factor) + 1)
+        for far, length in ((box.right, picture.shape[1]), (box.bottom, picture.shape[0]))
+    )
+    if right <= left or bottom <= top:
         return np.zeros((size, size, *picture.shape[2:]), np.uint8)
-    canvas = Image.fromarray(seen).crop((min(0, left), min(0, top), right - max(0, left), bottom - max(0, top)))
-    edges = (box.left - left, box.top - top, box.right - left, box.bottom - top)
+    seen = picture[top * factor : bottom * factor, left * factor : right * factor]
     if factor > 1:
-        canvas = canvas.reduce(factor)
-    within = tuple(edge / factor for edge in edges)
-    return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, box=within))
+        seen = _averaged(seen, bottom - top, right - left)
+    across, down = (length / (size * factor) for length in (box.width, box.height))
+    x, y = box.left / factor - left + across / 2 - 0.5, box.top / factor - top + down / 2 - 0.5
+    return warp(seen, np.array([[across, 0.0, x], [0.0, down, y]]), size)
+
+
+def warp(picture: Picture, affine: NDArray[np.floating], size: int, border: int = cv2.BORDER_CONSTANT) -> Picture:
+    """Sample a picture at the centres of (size, size) pixels; `affine` (2, 3) maps those to the picture's, (x, y)."""
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, affine, (size, size), flags=how, borderMode=border), np.uint8)

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from handloom import images, masks, tracking, warp
+from handloom import images, masks, tracking
 from handloom.checkpoint import Model, load_model
 from handloom.errors import CheckpointError
 from handloom.geometry import Box, Points
 from handloom.images import Picture
-from handloom.models.unet import Output
-from handloom.models.upright import Upright, aside, turned, upright
+from handloom.models.upright import Upright, lean, lean_of, single
+from handloom.onnx_net import OnnxNet, load_onnx
 from handloom.params import PoseParams, SegmentParams
 from handloom.prediction import device_of
 from handloom.skeleton import MIDDLE_MCP, WRIST
@@ -142,8 +142,6 @@ class HandFinder:
         exported ones of half the time, as the bundled ones are. `threads` for exported nets; 0 takes all cores.
         Raises CheckpointError.
         """
-        from handloom.onnx_net import load_onnx  # its import takes a third of a second
-
         if where is None:
             where, int8 = BUNDLED, True
         elif str(where).startswith(tracking.SCHEMES):
@@ -175,16 +173,14 @@ class HandFinder:
             if scores[i] >= min_score
         ]
 
-    @torch.inference_mode()
     def regions(self, picture: Picture) -> Regions:
         """Give what the mask net says of the picture padded right and below to a square."""
         height, width = picture.shape[:2]
-        output = self.segment.net(_batch([images.shrink_square(picture, self.size)], self.segment))
-        without_padding(output.maps, height, width)
-        said = read_masks(output, self._mask_params, self.size)
+        maps, _ = said_by(self.segment.net, [images.shrink_square(picture, self.size)])
+        without_padding(maps, height, width)
+        said = read_masks(maps, self._mask_params, self.size)
         return Regions(said["logits"][0], said["labels"][0], height, width)
 
-    @torch.inference_mode()
     def read(self, picture: Picture, crops: list[Box], before: list[Reading] | None = None) -> list[Reading]:
         """Give what the pose net says of the hand in each square crop.
 
@@ -192,45 +188,58 @@ class HandFinder:
         """
         if not crops:
             return []
-        batch = _batch([images.crop(picture, crop, self.crop_size) for crop in crops], self.pose)
-        turns = None if before is None else _turns(before).to(batch.device)
-        said = read_crops(self.pose.net, batch, self._pose_params, turns)
+        pictures = [images.crop(picture, crop, self.crop_size) for crop in crops]
+        said = self._read(pictures, None if before is None else _leans(before))
         names = ("keypoints", "visible", "right", "hand")
-        rows = zip(crops, *(said[name].numpy(force=True) for name in names), strict=True)
+        rows = zip(crops, *(said[name] for name in names), strict=True)
         return [Reading(c.to_image(k, self.crop_size), seen, float(r), float(h)) for c, k, seen, r, h in rows]
 
+    def _read(self, crops: list[Picture], leans: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
+        """Give `tasks.read_pose` of crops (S, S, 3).
 
-def read_crops(net: nn.Module, crops: Tensor, params: PoseParams, turns: Tensor | None = None) -> dict[str, Tensor]:
-    """Give `tasks.read_pose` of crops (B, 3, S, S).
-
-    A net that reads twice is asked in the turned crops' own frame, and its points turned back: to turn maps back costs
-    as much as a reading. `turns` (B, 2, 3) spare it the first.
-    """
-    size = crops.shape[-1]
-    if not isinstance(net, Upright):
-        return read_pose(net(crops), params, size)
-    if turns is not None:
-        return read_turned(*net.read(crops, turns), params, size)
-    said = read_pose(net.net(crops), params, size)
-    turns = upright(said["keypoints"][:, WRIST], said["keypoints"][:, MIDDLE_MCP])
-    lying = aside(turns)
-    if lying.any():
-        turns = turns[lying]
-        second = read_turned(net.net(turned(crops[lying], turns)), turns, params, size)
-        said = {name: one.index_put((lying,), second[name]) for name, one in said.items()}
-    return said
-
-
-def read_turned(output: Output, turns: Tensor, params: PoseParams, size: int) -> dict[str, Tensor]:
-    """Give `tasks.read_pose` of what a net says of turned crops, points in the frame of the crops themselves."""
-    said = read_pose(output, params, size)
-    return {**said, "keypoints": warp.turned_back(said["keypoints"], turns, size)}
+        A net that reads twice is asked in the turned crops' own frame, and its points turned back: to turn maps back
+        costs as much as a reading. `leans` (B,), where known, spare it the first.
+        """
+        net, size = single(self.pose.net), self.crop_size
+        if not isinstance(self.pose.net, Upright):
+            return read_pose(*said_by(net, crops), self._pose_params, size)
+        first = said_by(net, crops) if leans is None else None
+        leans = leans if first is None else lean_of(first[0])
+        assert leans is not None
+        rotations, centre, lying = _rotations(leans), (size - 1) / 2, np.flatnonzero(leans)
+        shown = list(crops)
+        for i in lying:
+            about_centre = np.column_stack([rotations[i], centre - rotations[i].sum(axis=1) * centre])
+            shown[i] = images.warp(crops[i], about_centre, size, images.MIRRORED)
+        if first is None:
+            first = said_by(net, shown)
+        elif len(lying):
+            for one, other in zip(first, said_by(net, [shown[i] for i in lying]), strict=True):
+                one[lying] = other
+        said = read_pose(*first, self._pose_params, size)
+        return {**said, "keypoints": (said["keypoints"] - centre) @ rotations.swapaxes(1, 2) + centre}
 
 
-def _turns(readings: list[Reading]) -> Tensor:
-    """Give the turns (B, 2, 3) that show read hands upright."""
-    points = torch.from_numpy(np.stack([reading.keypoints_px[[WRIST, MIDDLE_MCP]] for reading in readings]))
-    return upright(points[:, 0], points[:, 1])
+def said_by(net: nn.Module, pictures: list[Picture]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give a net's maps and numbers of pictures of its size, as arrays of one's own."""
+    batch = np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    if isinstance(net, OnnxNet):
+        return net.run(batch)
+    with torch.inference_mode():
+        said = net(torch.from_numpy(batch).to(device_of(net)))
+    return said.maps.float().numpy(force=True), said.numbers.float().numpy(force=True)
+
+
+def _leans(readings: list[Reading]) -> NDArray[np.float32]:
+    """Give how far read hands lean, (B,) radians."""
+    points = np.stack([reading.keypoints_px for reading in readings])
+    return lean(points[:, WRIST], points[:, MIDDLE_MCP])
+
+
+def _rotations(angles: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Give what turns a vector by each angle, (B,) radians -> (B, 2, 2); picture axes: to the right is positive."""
+    cos, sin = np.cos(angles), np.sin(angles)
+    return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2).astype(np.float32)
 
 
 def _owners(readings: list[Reading], scores: NDArray[np.floating]) -> NDArray[np.integer]:
@@ -245,14 +254,8 @@ def _owners(readings: list[Reading], scores: NDArray[np.floating]) -> NDArray[np
     return owners
 
 
-def without_padding(maps: Tensor, height: int, width: int) -> None:
+def without_padding(maps: NDArray[np.float32], height: int, width: int) -> None:
     """Let no hand be where a picture of this size was padded to a square; maps (B, M, h, h), the first of hands."""
     rows, columns = (-(-length * maps.shape[-1] // max(height, width)) for length in (height, width))
     for beyond in (maps[:, 0, rows:], maps[:, 0, :, columns:]):
-        beyond.clamp_(max=-NO_HAND)
-
-
-def _batch(pictures: list[Picture], model: Model) -> Tensor:
-    """Give pictures of one size as (B, 3, S, S) where the model is."""
-    channels_first = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
-    return torch.from_numpy(channels_first).to(device_of(model.net)).float()
+        beyond.clip(max=-NO_HAND, out=beyond)

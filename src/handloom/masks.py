@@ -72,7 +72,7 @@ def part(
     reach = SIDE_REACH * (2 * places[:, 0] - 1) if right is not None else np.zeros(len(places))
     targets = np.column_stack([(places[:, 2] + 0.5) / CELLS, (places[:, 1] + 0.5) / CELLS, reach])
     apart = ((votes - targets[:, :, None]) ** 2).sum(axis=1)  # (K, N)
-    labels: NDArray[np.integer] = np.zeros(mask.shape, np.int32)
+    labels: NDArray[np.integer] = np.zeros(mask.shape, np.uint8)  # piles are two cells apart: at most 242
     labels[mask] = apart.argmin(axis=0) + 1
     for hand, place in enumerate(ndimage.find_objects(labels), start=1):
         if place:
@@ -103,10 +103,12 @@ def _united(labels: NDArray[np.integer], right: NDArray[np.floating], count: int
 def _enlarged(labels: NDArray[np.integer], fine: NDArray[np.bool_]) -> NDArray[np.integer]:
     """Bring labels (h, w) to the pixels of a finer mask (H, W), which may reach one of their own pixels farther."""
     factor, (height, width) = len(fine) // len(labels), labels.shape
-    framed, reached = np.pad(labels, 1), labels
-    for down, right in BESIDE:
-        shifted = framed[1 + down : 1 + down + height, 1 + right : 1 + right + width]
-        reached = np.where(reached > 0, reached, shifted)
+    reached, framed = labels.copy(), np.zeros((height + 2, width + 2), labels.dtype)
+    framed[1:-1, 1:-1] = labels
+    rows, columns = np.nonzero((labels == 0) & fine.reshape(height, factor, width, factor).any(axis=(1, 3)))
+    down, right = np.transpose(BESIDE)
+    near = framed[rows[:, None] + 1 + down, columns[:, None] + 1 + right]  # (N, 8)
+    reached[rows, columns] = near[np.arange(len(near)), (near > 0).argmax(axis=1)]
     enlarged: NDArray[np.integer] = reached.repeat(factor, axis=0).repeat(factor, axis=1) * fine
     return enlarged
 
@@ -133,6 +135,8 @@ def _by_size(labels: NDArray[np.integer], count: int) -> Labels:
     """Number labels 1...count anew, largest first, without those of stray pixels."""
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     order = [i for i in np.argsort(-sizes, kind="stable") if sizes[i] >= MIN_SHARE * labels.size][:255]
+    if order == list(range(count)):
+        return labels.astype(np.uint8, copy=False)
     table = np.zeros(count + 1, np.uint8)
     table[[i + 1 for i in order]] = np.arange(1, len(order) + 1)
     numbered: Labels = table[labels]

@@ -6,13 +6,14 @@ the 2019 report did: experiments/posenet shows what becomes of them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from handloom import heatmaps, losses
 from handloom.data.prepared import Keypoints
+from handloom.heatmaps import Maps
 from handloom.params import PoseParams
 
 
@@ -20,25 +21,30 @@ from handloom.params import PoseParams
 class Objective:
     """One way to learn keypoints from maps."""
 
-    read: Callable[[Tensor], Tensor]
-    """(B, K, H, W) as the net gives them -> the same >= 0, highest where the keypoint is."""
+    read: Callable[[Any], Any]
+    """(B, K, H, W) as the net gives them, tensor or array -> the same >= 0, highest where the keypoint is."""
     loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None
     """(maps as the net gives them, target maps, visible (B, K)) -> scalar; None: cross-entropy of distributions."""
 
 
+def _positive(maps: Maps) -> Maps:
+    return maps.clip(0)
+
+
 OBJECTIVES: Final = {
     "cross_entropy": Objective(heatmaps.softmax, None),
-    "l2": Objective(torch.relu, losses.map_l2),
-    "weighted_l2": Objective(torch.relu, losses.map_weighted_l2),
-    "l1": Objective(torch.relu, losses.map_l1),
-    "bce": Objective(torch.sigmoid, losses.map_cross_entropy),
-    "soft_iou": Objective(torch.sigmoid, losses.map_soft_iou),
+    "l2": Objective(_positive, losses.map_l2),
+    "weighted_l2": Objective(_positive, losses.map_weighted_l2),
+    "l1": Objective(_positive, losses.map_l1),
+    "bce": Objective(heatmaps.sigmoid, losses.map_cross_entropy),
+    "soft_iou": Objective(heatmaps.sigmoid, losses.map_soft_iou),
 }
 
 
-def read(maps: Tensor, params: PoseParams) -> Tensor:
+def read(maps: Maps, params: PoseParams) -> Maps:
     """Give the net's maps >= 0."""
-    return OBJECTIVES[params.loss].read(maps)
+    read: Maps = OBJECTIVES[params.loss].read(maps)
+    return read
 
 
 def map_loss(maps: Tensor, target: Keypoints, params: PoseParams, size: int) -> Tensor:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from handloom.checkpoint import FORMAT, Model, first_line
@@ -29,8 +31,13 @@ class OnnxNet(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """Give maps and numbers, float32."""
-        said = map(torch.from_numpy, self.session.run(None, {INPUT: images.float().numpy(force=True)}))
-        return Output(next(said), next(said, images.new_empty(len(images), 0)))
+        maps, numbers = self.run(images.float().numpy(force=True))
+        return Output(torch.from_numpy(maps), torch.from_numpy(numbers))
+
+    def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give the same of arrays, without torch in between."""
+        maps, *numbers = self.session.run(None, {INPUT: images})
+        return maps, numbers[0] if numbers else np.empty((len(images), 0), np.float32)
 
 
 def load_onnx(path: Path, task: str, threads: int = 0) -> Model:

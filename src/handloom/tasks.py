@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from handloom import calibration, draw, heatmaps, losses, masks, metrics, objectives
+from handloom import calibration, draw, heatmaps, images, losses, masks, metrics, objectives
 from handloom.data.prepared import LEFT, RIGHT, Keypoints, Mask, PoseSet, SegmentSet
 from handloom.errors import CheckpointError
 from handloom.geometry import to_images
+from handloom.heatmaps import Maps
 from handloom.images import Picture
 from handloom.models.unet import Output
 from handloom.params import PoseParams, SegmentParams, TrainParams
@@ -107,17 +108,18 @@ def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -
     return loss
 
 
-def read_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
-    """Give `logits` (B, S, S) of hand against background, and `labels` (B, S, S) uint8, each hand by itself."""
-    maps = {name: output.maps[:, place].float() for name, place in mask_maps(params).items()}
-    logits = full_size(maps["hand"], size).squeeze(1).cpu().numpy()
-    fine = logits > 0
-    small = {name: each.squeeze(1).cpu().numpy() for name, each in maps.items()}
-    hands = small["hand"] > 0
-    if "centre" in maps:
+def read_masks(maps: NDArray[np.float32], params: SegmentParams, size: int) -> Predictions:
+    """Give `logits` (B, S, S) of hand against background, and `labels` (B, S, S) uint8, each hand by itself.
+
+    `maps` (B, M, h, h) as the net gives them.
+    """
+    small = {name: maps[:, place] for name, place in mask_maps(params).items()}
+    logits = np.stack([images.enlarge(hand, size) for hand in small["hand"][:, 0]])
+    hands, fine = small["hand"][:, 0] > 0, logits > 0
+    if "centre" in small:
         along = (np.arange(hands.shape[-1], dtype=np.float32) + 0.5) / hands.shape[-1]
         centres = small["centre"] + np.stack(np.meshgrid(along, along))
-        right = small.get("right", [None] * len(hands))
+        right = small["right"][:, 0] if "right" in small else [None] * len(hands)
         labels = [masks.part(*each) for each in zip(hands, centres, right, fine, strict=True)]
     else:
         labels = [masks.regions(*each) for each in zip(hands, fine, strict=True)]
@@ -129,7 +131,7 @@ def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predicti
 
     Where sides are taught, `sides` (B, S, S) uint8: 1 left, 2 right, else 0.
     """
-    said = read_masks(output, params, size)
+    said = read_masks(output.maps.float().numpy(force=True), params, size)
     hand, maps = said["logits"] > 0, mask_maps(params)
     if "right" in maps:
         right = full_size(output.maps[:, maps["right"]].float(), size).squeeze(1).cpu().numpy()
@@ -191,17 +193,17 @@ def _pose_loss(output: Output, target: Keypoints, params: PoseParams, size: int)
     return loss
 
 
-def read_pose(output: Output, params: PoseParams, size: int) -> dict[str, Tensor]:
-    """Give what the net says of B crops.
+def read_pose(maps: Maps, numbers: Maps, params: PoseParams, size: int) -> dict[str, Maps]:
+    """Give what the net says of B crops in its maps (B, 21, h, h) and numbers, tensors or arrays.
 
     `keypoints` (B, 21, 2) pixels of the network input; `visible` (B, 21), `right` and `hand` (B,), probabilities.
     """
-    maps = objectives.read(output.maps.float(), params)
-    points, _ = heatmaps.decode(maps, params.decode_radius)
-    numbers = {name: output.numbers[:, place].float().sigmoid() for name, place in POSE_NUMBERS.items()}
+    points, _ = heatmaps.decode(objectives.read(maps, params), params.decode_radius)
+    said = heatmaps.sigmoid(numbers)
     if not params.hand_weight:  # never taught: the mask net alone says where hands are
-        numbers["hand"] = torch.ones_like(numbers["hand"])
-    return {"keypoints": heatmaps.from_map(points, size / maps.shape[-1]), **numbers}
+        said[:, POSE_NUMBERS["hand"]] = 1.0
+    keypoints = heatmaps.from_map(points, size / maps.shape[-1])
+    return {"keypoints": keypoints, **{name: said[:, place] for name, place in POSE_NUMBERS.items()}}
 
 
 def _predict_pose(output: Output, params: PoseParams, size: int) -> Predictions:
@@ -212,7 +214,7 @@ def _predict_pose(output: Output, params: PoseParams, size: int) -> Predictions:
     maps = objectives.read(output.maps.float(), params)
     stride = size / maps.shape[-1]
     said = {
-        **read_pose(output, params, size),
+        **read_pose(output.maps.float(), output.numbers.float(), params, size),
         "peaks": maps.amax(dim=(2, 3)),
         "entropy": heatmaps.entropy(maps),
         "response": heatmaps.response_box(maps) * stride,
@@ -262,8 +264,8 @@ def _pose_fault(scores: Mapping[str, float]) -> str | None:
 
 
 def _show_keypoints(predictions: Predictions, truth: PoseSet, row: int) -> Picture:
-    images, _ = truth.batch(np.array([row]))
-    crop = images[0].permute(1, 2, 0).to(torch.uint8).numpy()
+    pictures, _ = truth.batch(np.array([row]))
+    crop = pictures[0].permute(1, 2, 0).to(torch.uint8).numpy()
     true = draw.skeleton(crop, truth.keypoints[row], truth.visible[row], scale=2, dashed=True)
     return draw.skeleton(true, predictions["keypoints"][row] * 2 + 0.5, truth.visible[row])
 

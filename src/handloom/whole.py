@@ -1,6 +1,6 @@
 """Both nets and all that stands between them as one module, picture to hands, in operations that ONNX has.
 
-It says what `HandFinder` says; where that one calls Pillow or scipy, their arithmetic stands here as matrix products.
+It says what `HandFinder` says; where that one calls OpenCV or scipy, their arithmetic stands here as matrix products.
 """
 
 from typing import NamedTuple
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
-from handloom import masks
-from handloom.inference import NO_HAND, SAME_HAND, HandFinder, read_turned
-from handloom.models.upright import Upright, turned, turns_of
+from handloom import masks, warp
+from handloom.inference import NO_HAND, SAME_HAND, HandFinder
+from handloom.models.unet import Output
+from handloom.models.upright import Upright, single, turned, turns_of
 from handloom.params import PoseParams, SegmentParams
 from handloom.tasks import full_size, mask_maps, read_pose
 
@@ -93,6 +94,10 @@ class Whole(nn.Module):
         torch._check(places.shape[0] <= MAX_HANDS)
         return logits, own[places]
 
+    def _said(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        said: Output = single(self.pose)(crops)
+        return said.maps, said.numbers
+
     def _read(self, picture: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give keypoints (N, 21, 3), and how sure a right hand and a hand at all are (N,), of boxes (N, 4)."""
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -100,10 +105,11 @@ class Whole(nn.Module):
         corner = centre - side / 2
         crops = _cropped(picture, corner, side, self.crop_size)
         if isinstance(self.pose, Upright):  # the same for all: a graph has no crops that it leaves out
-            turns = turns_of(self.pose.net(crops))
-            said = read_turned(self.pose.net(turned(crops, turns)), turns, self.pose_params, self.crop_size)
+            turns = turns_of(Output(*self._said(crops)))
+            said = read_pose(*self._said(turned(crops, turns)), self.pose_params, self.crop_size)
+            said["keypoints"] = warp.turned_back(said["keypoints"], turns, self.crop_size)
         else:
-            said = read_pose(self.pose(crops), self.pose_params, self.crop_size)
+            said = read_pose(*self._said(crops), self.pose_params, self.crop_size)
         points_px = (said["keypoints"] + 0.5) * (side / self.crop_size)[:, None] + corner[:, None] - 0.5
         return torch.cat([points_px, said["visible"][..., None]], dim=-1), said["right"], said["hand"]
 
@@ -130,47 +136,31 @@ def _shrunk(picture: Tensor, size: int) -> Tensor:
     """Do `images.shrink` of the picture padded to a square; (H, W, 3) -> (3, size, size), 0-255."""
     side = torch.sym_max(picture.shape[0], picture.shape[1])
     step = side / size
-    reach = torch.sym_max(step, 1.0) / 2
-    centres = (torch.arange(size, dtype=torch.float64) + 0.5) * step  # float32 decides ties unlike Pillow
-    apart = torch.arange(side, dtype=torch.float64) + 0.5 - centres[:, None]
-    weights = ((apart > -reach) & (apart <= reach)).float()
-    weights = weights / weights.sum(dim=1, keepdim=True)
+    along, first = torch.arange(side, dtype=torch.float64), torch.arange(size, dtype=torch.float64)[:, None] * step
+    covered = ((first + step).minimum(along + 1) - first.maximum(along)).clamp(min=0) / step
+    centres = (first + step / 2 - 0.5).clamp(min=0).minimum(along[-1])
+    between = (1 - (along - centres).abs()).clamp(min=0)
+    weights = torch.where(along[-1] + 1 < size, between, covered).float()
     return _resampled(picture, weights[:, : picture.shape[0]], weights[:, : picture.shape[1]])
 
 
 def _cropped(picture: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
     """Do `images.crop` of squares; (H, W, 3), (N, 2), (N, 1) -> (N, 3, size, size), 0-255."""
-    lengths = picture.shape[1], picture.shape[0]
-    longest = torch.sym_max(*lengths)
-    far = torch.stack([corner[:, i] + side[:, 0] - lengths[i] for i in (0, 1)], dim=1)
-    pad = torch.cat([-corner, far], dim=1).amax(dim=1).clamp(min=0).ceil()
     step = side / size
-    reach = step.clamp(min=1.0)
-    factor = reach.floor()  # squares of so many pixels are averaged first
-    margin = factor * ((reach / factor).ceil() + 1)
+    factor = step.clamp(min=1.0).floor()  # squares of so many pixels are averaged first
     weights = []
-    for axis, length in enumerate(lengths):
-        # a crop is at most 1.3 times the longer side, about a point within: it reaches no farther out than that side
-        places = (torch.arange(length + 2 * longest) - longest)[None]
-        near, far = corner[:, axis, None], corner[:, axis, None] + side
-        begin = (near.floor() - margin).maximum(-pad[:, None])
-        end = (far.ceil() + margin).minimum(length + pad[:, None])
-        first = begin + ((places - begin) / factor).floor() * factor  # of its square
-        share = 1 / (end - first).minimum(factor).clamp(min=1)
-        centres = near + (torch.arange(size) + 0.5) * step
-        apart = (first + factor / 2)[:, None] - centres[..., None]
-        weight = (1 - apart.abs() / reach[..., None]).clamp(min=0)
-        weight = weight * (share * (places >= begin) * (places < end))[:, None]
-        weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=1e-6)
-        weights.append(weight[..., longest : longest + length])
+    for axis, length in ((0, picture.shape[1]), (1, picture.shape[0])):
+        square = (torch.arange(length) / factor).floor()
+        whole = ((square + 1) * factor <= length) / factor
+        centres = (corner[:, axis, None] + (torch.arange(size) + 0.5) * step) / factor - 0.5
+        weights.append((1 - (square[:, None] - centres[..., None]).abs()).clamp(min=0) * whole[:, None])
     return _resampled(picture, weights[1], weights[0])
 
 
 def _resampled(picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Weigh rows (..., S, H) and columns (..., S, W) of a picture (H, W, 3), rounding in between as Pillow does."""
+    """Weigh rows (..., S, H) and columns (..., S, W) of a picture (H, W, 3) -> (..., 3, S, S)."""
     across = columns[..., None, :, :] @ picture.permute(2, 1, 0).float()  # (..., 3, S, H)
-    across = (across + 0.5).floor()
-    return (across @ rows[..., None, :, :].mT + 0.5).floor().mT
+    return (across @ rows[..., None, :, :].mT).round().mT
 
 
 def _parted(mask: Tensor, centres: Tensor, right: Tensor | None) -> Tensor:

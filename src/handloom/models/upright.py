@@ -4,12 +4,14 @@ Hands come at any angle, and to tell the angle first is worth more than three ti
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from handloom import heatmaps, warp
+from handloom.heatmaps import Maps
 from handloom.models.unet import Output
 from handloom.skeleton import MIDDLE_MCP, WRIST
 
@@ -58,18 +60,29 @@ def turned(images: Tensor, turns: Tensor) -> Tensor:
 
 def turns_of(reading: Output) -> Tensor:
     """Give the turns (B, 2, 3) that show each hand upright, from a first reading."""
-    points, _ = heatmaps.decode(heatmaps.softmax(reading.maps[:, [WRIST, MIDDLE_MCP]].float()), _RADIUS)
-    return upright(points[:, 0], points[:, 1])
+    return turns(lean_of(reading.maps.float()))
 
 
-def upright(wrist: Tensor, base: Tensor) -> Tensor:
-    """Give the turns (B, 2, 3) that show hands upright by their wrist and middle finger's base, two (B, 2).
+def lean_of(maps: Maps) -> Maps:
+    """Give how far each hand leans (B,), from the maps of a first reading."""
+    points, _ = heatmaps.decode(heatmaps.softmax(maps[:, [WRIST, MIDDLE_MCP]]), _RADIUS)
+    return lean(points[:, 0], points[:, 1])
 
-    What stands so within TOLERANCE is left alone.
+
+def lean(wrist: Maps, base: Maps) -> Maps:
+    """Give how far hands lean to the right, radians, by their wrist and middle finger's base, two (B, 2).
+
+    What stands upright within TOLERANCE leans by 0. Takes tensors and arrays.
     """
-    x, y = (base - wrist).unbind(dim=-1)
-    angle = torch.atan2(x, -y)
-    angle = torch.where(angle.abs() <= math.radians(TOLERANCE), 0.0, angle)
+    xp: Any = torch if isinstance(base, Tensor) else np
+    way = base - wrist
+    angle = xp.arctan2(way[:, 0], -way[:, 1])
+    leaning: Maps = xp.where(abs(angle) <= math.radians(TOLERANCE), 0.0 * angle, angle)
+    return leaning
+
+
+def turns(angle: Tensor) -> Tensor:
+    """Give the turns (B, 2, 3) that show hands upright which lean so (B,)."""
     cos, sin, nothing = angle.cos(), angle.sin(), torch.zeros_like(angle)
     return torch.stack([cos, -sin, nothing, sin, cos, nothing], dim=-1).view(-1, 2, 3)
 

@@ -1,0 +1,314 @@
+"""Searches for better params: experiments/NAME/space.yaml says among which, Optuna chooses, every trial is a run.
+
+The first trial is the preset default's own section, so that what is found is compared with what is there. A trial that
+lags behind the median of the others is ended early. A search that was stopped goes on where it was, in the middle of
+its trial; a second process may work at the same search.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+
+import click
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from ruamel.yaml import YAML
+
+from handloom import files
+from handloom.errors import Abandoned, EnvironmentFault, ParamsError, TrainingFailed
+from handloom.params import Params
+from handloom.reporting import reported
+from handloom.tracking import Run
+from pipeline import layout
+from pipeline.preset import merge
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+HEARTBEAT_S: Final = 10
+"""A process that works at a trial says so this often; after three times that its trial is another's to go on with."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Strict):
+    """Numbers from `low` to `high`; `log` draws their logarithm evenly, `step` whole multiples of it above `low`."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+
+class Choices(_Strict):
+    """One of several."""
+
+    choices: Annotated[list[bool | int | float | str], Field(min_length=1)]
+
+
+class Prune(_Strict):
+    """When a trial is ended early: below the median, once `startup` trials have ended and it made `after` steps."""
+
+    startup: PositiveInt
+    after: NonNegativeInt
+
+
+class Space(_Strict):
+    """One search, as its space.yaml says it."""
+
+    net: Literal["segment", "pose"]
+    goal: str
+    """A figure of the training curve; higher is better."""
+    trials: PositiveInt
+    """That run to their end or are ended early."""
+    seed: int
+    prune: Prune
+    shared: dict[str, Any]
+    """What all trials change in the preset default's section."""
+    space: dict[str, Interval | Choices]
+    """By dotted names in that section."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search and the section of params that its trials start from."""
+
+    name: str
+    space: Space
+    base: dict[str, Any]
+    """All of the preset default."""
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """Read experiments/NAME/space.yaml; raises ParamsError."""
+        path = folder(name) / "space.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(each.parent.name for each in folder("").glob("*/space.yaml")))
+            raise ParamsError(f"sweep: no such search, got '{name}'; choose one of {known}")
+        yaml = YAML(typ="safe")
+        try:
+            space = Space.model_validate(yaml.load(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            what = f"{path}: {key}: {first['msg']}, got '{first['input']}'"
+            raise ParamsError(f"{what}; experiments/search-pose shows a good one") from None
+        search = cls(name, space, yaml.load(layout.PRESETS / "default.yaml"))
+        search.params(search.hand_tuned())
+        return search
+
+    def hand_tuned(self) -> dict[str, Any]:
+        """Give the base's own values of what is searched; raises ParamsError where it has no such key."""
+        values = {}
+        for name in self.space.space:
+            section: Any = self.base[self.space.net]
+            for part in name.split("."):
+                if not isinstance(section, dict) or part not in section:
+                    where = f"experiments/{self.name}/space.yaml: space.{name}"
+                    raise ParamsError(f"{where}: no such key in {self.space.net}, got '{part}'; correct it")
+                section = section[part]
+            values[name] = section
+        return values
+
+    def params(self, values: Mapping[str, Any]) -> Any:
+        """Give the SegmentParams or PoseParams of a trial; raises ParamsError."""
+        whole, net = deepcopy(self.base), self.space.net
+        merge(whole[net], self.space.shared)
+        for name, value in values.items():
+            *sections, last = name.split(".")
+            change: dict[str, Any] = {last: value}
+            for section in reversed(sections):
+                change = {section: change}
+            merge(whole[net], change)
+        return getattr(Params.parse(whole, f"experiments/{self.name}/space.yaml"), net)
+
+    def study(self) -> "Study":
+        """Open the study of this search, this data and this code, or begin it."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        deps = {str(path): files.dvc_hash(path) for path in layout.deps("train", self.space.net)}
+        of = {"space": self.space.model_dump(exclude={"trials"}), "base": self.base[self.space.net], "deps": deps}
+        key = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+        layout.checkpoints().mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(
+                f"sqlite:///{layout.checkpoints() / f'{self.name}.db'}",
+                heartbeat_interval=HEARTBEAT_S,
+                grace_period=3 * HEARTBEAT_S,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+            ),
+            study_name=key[:16],
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(self.space.prune.startup, self.space.prune.after),
+            load_if_exists=True,
+        )
+        # a generator of its own for every start: a search that goes on must not draw its first trials again
+        study.sampler = optuna.samplers.TPESampler(seed=self.space.seed + len(study.trials), multivariate=True)
+        if not study.trials:
+            study.enqueue_trial(self.hand_tuned(), {"hand-tuned": True})
+        return study
+
+
+def folder(name: str) -> Path:
+    """Give the folder of a search."""
+    return Path("experiments", name)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run whose validations a study sees; raises Abandoned where that finds the trial hopeless."""
+
+    run: Run
+    trial: "Trial"
+    goal: str
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Note values of a step."""
+        self.run.metrics(values, step)
+        if self.goal in values:
+            self.trial.report(values[self.goal], step)
+            if self.trial.should_prune():
+                raise Abandoned(f"{self.goal} {values[self.goal]:.3f} at step {step}")
+
+    def __getattr__(self, name: str) -> Any:
+        """Leave all else to the run."""
+        return getattr(self.run, name)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def sweep() -> None:
+    """Search for better params: `dvc repro experiments/NAME/dvc.yaml` does a whole search."""
+
+
+@sweep.command()
+@click.argument("name")
+@click.option("--trials", type=click.IntRange(1), help="How many in all.  [default: space.yaml's]")
+def search(name: str, trials: int | None) -> None:
+    """Go on with the search of experiments/NAME until it has all its trials, then write what came of it."""
+    chosen = Search.load(name)
+    try:
+        import optuna
+    except ImportError:
+        raise EnvironmentFault("sweep: needs Optuna, got none; pip install '.[sweep]'") from None
+    from optuna.study import MaxTrialsCallback
+
+    study, wanted = chosen.study(), trials or chosen.space.trials
+    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    if (done := len(study.get_trials(states=ended))) < wanted:
+        click.echo(f"{name}: trial {done + 1} of {wanted}; stop it at any time, it goes on from there")
+        study.optimize(
+            lambda trial: _trained(chosen, trial),
+            callbacks=[MaxTrialsCallback(wanted, ended), lambda study, trial: _say(chosen, study, trial)],
+        )
+    _write(chosen, study)
+
+
+def _trained(search: Search, trial: "Trial") -> float:
+    """Train with what a trial draws; gives the goal, raises TrialPruned where the trial was not worth its end."""
+    from optuna import TrialPruned
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    from optuna.trial import TrialState
+
+    from pipeline import steps
+
+    values = {
+        name: trial.suggest_categorical(name, each.choices)
+        if isinstance(each, Choices)
+        else trial.suggest_float(name, each.low, each.high, log=each.log, step=each.step)
+        for name, each in search.space.space.items()
+    }
+    trials = folder(search.name) / "trials"
+    model, curve = (trials / f"{trial.number}.{suffix}" for suffix in ("safetensors", "csv"))
+
+    def watch(run: Run) -> Run:
+        run.tag("sweep", search.name)
+        run.tag("sweep.trial", str(trial.number))
+        return Watched(run, trial, search.space.goal)
+
+    try:
+        with steps.trained(search.name, search.space.net, search.params(values), model, curve, watch) as validations:
+            return float(validations[search.space.goal].iloc[-1])
+    except (Abandoned, TrainingFailed) as why:
+        trial.set_user_attr("ended", str(why))
+        raise TrialPruned(str(why)) from None
+    except SystemExit:  # the next process begins with this trial, from its last checkpoint
+        stopped = trial.study.tell(trial, state=TrialState.FAIL)
+        RetryHeartbeatStaleTrialCallback()(trial.study, stopped)
+        raise
+
+
+def _say(search: Search, study: "Study", trial: "FrozenTrial") -> None:
+    """Say in one line what came of a trial."""
+    value = f"{search.space.goal} {trial.value:.3f}" if trial.value is not None else ""
+    what = trial.user_attrs.get("ended", value)
+    ended = "ended early" if "ended" in trial.user_attrs else "trained"
+    best = max((each for each in study.trials if each.state.name == "COMPLETE"), key=lambda each: each.value or 0)
+    click.echo(f"trial {trial.number}: {ended}, {what}; best {best.value:.3f} of trial {best.number}")
+
+
+def _write(search: Search, study: "Study") -> None:
+    """Write the table and the pictures of a search."""
+    from matplotlib.figure import Figure
+    from optuna import visualization
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    from handloom.plots import to_png
+
+    out = folder(search.name)
+    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    table = _table(search, study)
+    files.write(out / "table.md", table)
+    click.echo(table)
+    if len({trial.value for trial in complete}) > 1:
+        figures = Path("docs/figures")
+        pictures = {
+            "parallel": visualization.matplotlib.plot_parallel_coordinate(study),
+            "importance": visualization.matplotlib.plot_param_importances(
+                study, evaluator=PedAnovaImportanceEvaluator()
+            ),
+        }
+        for name, axes in pictures.items():
+            assert isinstance(axes.figure, Figure)
+            axes.figure.set_size_inches(1.5 * len(search.space.space) + 3, 5)
+            axes.figure.subplots_adjust(bottom=0.25, left=0.15)
+            files.write(figures / f"{search.name}_{name}.png", to_png(axes.figure))
+        click.echo(f"look at {out}/table.md and {figures}/{search.name}_*.png")
+    best = max(complete, key=lambda trial: trial.value or 0)
+    changes = " ".join(f"-S {search.space.net}.{name}={_short(best.params[name])}" for name in search.space.space)
+    click.echo(f"next: dvc exp run {changes}")
+
+
+def _table(search: Search, study: "Study") -> str:
+    """Give all trials as a Markdown table, the best first."""
+    shown = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    shown.sort(key=lambda trial: (trial.state.name, -(trial.value or 0)))
+    names = list(search.space.space)
+    lines = [f"| trial | {search.space.goal} | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for trial in shown:
+        number = f"{trial.number}, hand-tuned" if trial.user_attrs.get("hand-tuned") else str(trial.number)
+        goal = trial.user_attrs.get("ended") or f"{trial.value:.4f}"
+        lines.append(f"| {number} | {goal} | {' | '.join(_short(trial.params[name]) for name in names)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Show a mistake of the user as one line and an exit code."""
+    with reported():
+        sweep(prog_name="python -m pipeline.sweep")
+
+
+if __name__ == "__main__":
+    main()
