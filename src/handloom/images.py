@@ -120,7 +120,7 @@ def shrink_sides(sides: Picture, size: int) -> Picture:
 
     A pixel is hand where hands cover at least half of it, and takes the side that covers more.
     """
-    left, right = (shrink(np.where(sides == side, np.uint8(255), np.uint8(0)), size).astype(int) for side in (1, 2))
+    left, right = (shrink((sides == side) * np.uint8(255), size).astype(np.int16) for side in (1, 2))
     return np.where(left + right >= 128, np.where(right > left, 2, 1), 0).astype(np.uint8)
 
 
@@ -150,3 +150,8 @@ def warp(picture: Picture, affine: NDArray[np.floating], size: int, border: int 
     """Sample a picture at the centres of (size, size) pixels; `affine` (2, 3) maps those to the picture's, (x, y)."""
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(picture, affine, (size, size), flags=how, borderMode=border), np.uint8)
+
+
+def look_up(picture: Picture, table: NDArray[np.uint8]) -> Picture:
+    """Give each value of a picture what a table says of it: (256,) for all channels, (256, C) for each its own."""
+    return np.asarray(cv2.LUT(picture, table[None] if table.ndim == 2 else table), np.uint8)

@@ -5,6 +5,7 @@ Labels are (H, W) uint8: 0 no hand, 1 the largest hand, 2 the next, and so on.
 
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -37,8 +38,8 @@ SPREAD: Final = ndimage.gaussian_filter1d(np.eye(CELLS), 1.0, mode="constant")
 
 def tight_box(mask: NDArray[np.bool_]) -> Box:
     """Give the box of all true pixels; there must be at least one."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return Box(float(columns[0]), float(rows[0]), float(columns[-1]) + 1.0, float(rows[-1]) + 1.0)
+    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    return Box(float(left), float(top), float(left + width), float(top + height))
 
 
 def regions(mask: NDArray[np.bool_], fine: NDArray[np.bool_] | None = None) -> Labels:

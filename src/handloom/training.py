@@ -203,7 +203,9 @@ def train(
     """
     samples, validation = data
     steps = num_steps(params, len(samples))
-    training = Training.begin(task, params, device(), team := team or Team())
+    training = Training.begin(task, params, where := device(), team := team or Team())
+    if where.type == "cuda":
+        samples = samples.on(where)
     if state := resume.load():
         training.restore(state)
         if (then := state["arithmetic"]) != training.arithmetic():

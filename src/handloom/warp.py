@@ -4,9 +4,18 @@ One map per sample, (B, 2, 3), serves pictures, masks and points alike. It maps 
 centres of both, (x, y) in pixels, as `grid_sample` wants; points go the inverse way.
 """
 
+from typing import TypeVar
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from handloom import images
+
+Pictures = TypeVar("Pictures", Tensor, NDArray[np.uint8])
+"""(B, H, W, C) uint8 in memory, or on a device."""
 
 
 def upright(below: Tensor, above: Tensor) -> Tensor:
@@ -36,14 +45,32 @@ def mirrored(affines: Tensor) -> Tensor:
     return flipped
 
 
-def warp_images(images: Tensor, affines: Tensor, size: int, padding: str = "reflection") -> Tensor:
-    """Sample (B, C, H, W) pictures at the centres of (size, size) output pixels; `padding` as `grid_sample` has it."""
-    height, width = images.shape[-2:]
-    axis = torch.arange(size, device=images.device, dtype=torch.float32) - (size - 1) / 2
-    x, y, shift = (affines.to(images.device) / affines.new_tensor([[width / 2], [height / 2]])).unbind(dim=-1)
+def warp_images(maps: Tensor, affines: Tensor, size: int, padding: str = "reflection") -> Tensor:
+    """Sample (B, C, H, W) maps at the centres of (size, size) output pixels; `padding` as `grid_sample` has it."""
+    height, width = maps.shape[-2:]
+    axis = torch.arange(size, device=maps.device, dtype=torch.float32) - (size - 1) / 2
+    x, y, shift = (affines.to(maps.device) / affines.new_tensor([[width / 2], [height / 2]])).unbind(dim=-1)
     # rows and columns by themselves: a matrix product of all places took twice as long as the sampling
     grid = axis[:, None] * x[:, None, None] + (axis[:, None] * y[:, None] + shift[:, None])[:, :, None]
-    return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+    return functional.grid_sample(maps, grid, padding_mode=padding, align_corners=False)
+
+
+def warp_pictures(pictures: Pictures, affines: Tensor, size: int) -> Pictures:
+    """Do `warp_images` of (B, H, W, C) uint8, mirrored beyond the border: -> (B, size, size, C) uint8; C is 1 or 3.
+
+    Arrays by OpenCV: bytes in an eighth of the time that `grid_sample` takes for floats. Of two channels it would round
+    places to 1/32 px.
+    """
+    if isinstance(pictures, Tensor):
+        warped = warp_images(pictures.permute(0, 3, 1, 2).float(), affines, size)
+        return warped.round().to(torch.uint8).permute(0, 2, 3, 1)
+    maps = affines.double().numpy()
+    height, width, channels = pictures.shape[1:]
+    maps[:, :, 2] += (np.array([width, height]) - 1) / 2 - maps[:, :, :2].sum(axis=2) * (size - 1) / 2
+    out = np.empty((len(pictures), size, size, channels), np.uint8)
+    for picture, affine, row in zip(pictures, maps, out, strict=True):
+        row[:] = images.warp(picture, affine, size, images.MIRRORED).reshape(size, size, channels)
+    return out
 
 
 def warp_points(points: Tensor, affines: Tensor, size: int) -> Tensor:

@@ -1,5 +1,7 @@
 import math
 
+import numpy as np
+import pytest
 import torch
 from torch import Generator
 
@@ -20,7 +22,10 @@ def test_ranges_of_zero_change_nothing() -> None:
     assert torch.equal(affines, torch.eye(2, 3).repeat(3, 1, 1))
     images = torch.rand(3, 3, 16, 16) * 255
     assert torch.allclose(warp.warp_images(images, affines, 16), images, atol=1e-3)
-    assert torch.allclose(augment.change_color(images, 0.0, seeded()), images, atol=1e-4)
+    pictures = images.permute(0, 2, 3, 1).to(torch.uint8)
+    assert torch.equal(augment.change_color(pictures, 0.0, seeded()), pictures)
+    assert np.array_equal(augment.change_color(pictures.numpy(), 0.0, seeded()), pictures)
+    assert np.array_equal(warp.warp_pictures(pictures.numpy(), affines, 16), pictures)
 
 
 def test_a_smaller_output_is_the_middle_of_the_picture() -> None:
@@ -58,11 +63,22 @@ def test_points_go_where_the_picture_goes() -> None:
 
 
 def test_colors_stay_in_range_and_differ_between_samples() -> None:
-    images = torch.full((2, 3, 4, 4), 100.0)
-    changed = augment.change_color(images, 0.5, seeded())
-    assert changed.min() >= 0
-    assert changed.max() <= 255
-    assert not torch.equal(changed[0], changed[1])
+    pictures = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (2, 256, 1, 3))
+    changed = augment.change_color(pictures, 0.5, seeded()).astype(int)
+    assert (np.diff(changed, axis=1) >= 0).all()  # what is too bright stays bright
+    assert not np.array_equal(changed[0], changed[1])
+
+
+@pytest.mark.parametrize(("stored", "size", "channels"), [(160, 128, 3), (128, 128, 3), (160, 128, 1)])
+def test_arrays_and_tensors_are_changed_alike(stored: int, size: int, channels: int) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (6, stored, stored, channels), np.uint8)
+    affines = augment.draw_affines(WILD, 6, size, seeded())
+    here = warp.warp_pictures(pictures, affines, size)
+    there = warp.warp_pictures(torch.from_numpy(pictures), affines, size)
+    assert np.abs(here.astype(int) - there.numpy()).max() <= 1
+    if channels == 3:
+        here, there = augment.change_color(here, 0.3, seeded()), augment.change_color(there, 0.3, seeded())
+        assert np.abs(here.astype(int) - there.numpy()).max() <= 2
 
 
 def test_zoom_is_log_uniform_about_one() -> None:

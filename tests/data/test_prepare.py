@@ -147,6 +147,20 @@ def test_a_mirrored_left_hand_is_a_right_one(prepared: Path, params: Params) -> 
     assert torch.equal(straight.right, true.right)
 
 
+def test_a_set_in_a_devices_memory_gives_the_same(prepared: Path, params: Params) -> None:
+    pose, segment = PoseSet.load(prepared / "pose", "train"), SegmentSet.load(prepared / "segment", "train")
+    rows = np.arange(12)
+    for samples, wild in ((pose, params.pose.augment), (segment, params.segment.augment)):
+        there = samples.on(torch.device("cpu"))
+        for here, other in (
+            (samples.batch(rows), there.batch(rows)),
+            tuple(each.augmented(rows, wild, torch.Generator().manual_seed(3)) for each in (samples, there)),
+        ):
+            assert (here[0] - other[0]).abs().max() <= 2
+            for one, another in zip(here[1], other[1], strict=True):
+                assert (one.float() - another.float()).abs().mean() < 1e-3
+
+
 def test_upright_crops_show_the_hand_standing(prepared: Path, params: Params) -> None:
     still = {"rotation_deg": 0.0, "scale": 0.0, "shift": 0.0, "color": 0.0, "flip": 0.5}
     pose, rows = PoseSet.load(prepared / "pose", "test"), np.arange(8)

@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from handloom import images
 from handloom.params import AugmentParams
+from handloom.warp import Pictures
 
 
 def draw_affines(params: AugmentParams, count: int, size: int, generator: Generator) -> Tensor:
@@ -23,12 +26,18 @@ def draw_affines(params: AugmentParams, count: int, size: int, generator: Genera
     return torch.stack(rows, dim=-2)
 
 
-def change_color(images: Tensor, amount: float, generator: Generator) -> Tensor:
-    """Change contrast about mid grey, brightness and each channel's gain by up to `amount`; (B, 3, H, W), 0-255."""
-    count = len(images)
+def change_color(pictures: Pictures, amount: float, generator: Generator) -> Pictures:
+    """Change contrast about mid grey, brightness and each channel's gain by up to `amount`; (B, H, W, 3) uint8."""
+    count = len(pictures)
 
-    def uniform(*shape: int) -> Tensor:
-        return (torch.rand(count, *shape, 1, 1, generator=generator) * 2 - 1).to(images.device)
+    def uniform(channels: int) -> Tensor:
+        return torch.rand(count, 1, 1, channels, generator=generator) * 2 - 1
 
     gain = (1 + amount * uniform(1)) * (1 + amount / 2 * uniform(3))
-    return ((images - 128) * gain + 128 + 64 * amount * uniform(1)).clamp(0, 255)
+    shift = 128 - 128 * gain + 64 * amount * uniform(1)
+    if isinstance(pictures, Tensor):
+        changed = pictures * gain.to(pictures.device) + shift.to(pictures.device)
+        return changed.round().clamp(0, 255).to(torch.uint8)
+    levels = torch.arange(256.0).view(1, 256, 1)
+    tables = (levels * gain[:, 0] + shift[:, 0]).round().clamp(0, 255).to(torch.uint8).numpy()
+    return np.stack([images.look_up(picture, table) for picture, table in zip(pictures, tables, strict=True)])

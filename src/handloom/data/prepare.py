@@ -128,13 +128,13 @@ def prepare_sample(
     for side, name in enumerate(SIDES, start=1):
         keypoints_px, visible, _ = annotation.hand(name)
         mask = sides == side
-        pixels, seen = int(mask.sum()), int(visible.sum())
+        pixels, seen = int(np.count_nonzero(mask)), int(np.count_nonzero(visible))
         if reason := _reason_to_leave_out(pixels, seen, params.min_hand_pixels):
             index.append(where(name, reason, pixels, seen))
             continue
         box = masks.tight_box(mask).square(params.crop_scale)
         whole = box.square(stored / params.crop_size)
-        other = int((sides == 3 - side).sum())
+        other = int(np.count_nonzero(sides == 3 - side))
         edges = (box.left, box.top, box.right, box.bottom)
         index.append(where(name, "kept", pixels, seen, *edges))
         hands.append(

@@ -23,6 +23,7 @@ from PIL import Image
 
 from handloom.data.numpickle import load_numbers, quote, to_numpy
 from handloom.errors import DataError, EnvironmentFault, HandloomError
+from handloom.images import look_up
 from handloom.skeleton import FROM_RHD, NUM_KEYPOINTS
 
 SPLITS: Final = ("training", "evaluation")
@@ -43,10 +44,10 @@ _LEAVE_OUT: Final = "leave this sample out"
 
 def hand_mask(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give (H, W) with 0 background, 1 left hand, 2 right hand, from mask ids (H, W) in 0...33."""
-    table = np.zeros(NUM_IDS, np.uint8)
+    table = np.zeros(256, np.uint8)
     for value, hand in enumerate(HAND_IDS.values(), start=1):
         table[list(hand)] = value
-    return table[ids]
+    return look_up(ids, table)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
