@@ -38,6 +38,21 @@ def test_a_file_says_what_it_is_and_nothing_of_where_it_was_made(exported: Path)
         assert [d.dim_param or d.dim_value for d in pictures.type.tensor_type.shape.dim] == ["batch", 3, 128, 128]
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_an_int8_net_reads_bytes_as_they_are(name: str, models: Path, exported: Path) -> None:
+    graph = onnx.load(exported / f"{name}.int8.onnx").graph
+    held = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    (quantize,) = (node for node in graph.node if onnx_net.INPUT in node.input)
+    (values,) = (node for node in graph.node if quantize.output[0] in node.input)
+    assert [held[each] for each in quantize.input[1:]] == [1, 0]
+    assert [held[each] for each in values.input[1:]] == [1 / 64, 118]
+    pictures = torch.randint(0, 256, (8, 3, 128, 128)).float()
+    with torch.inference_mode():
+        true = onnx_net.load_onnx(exported / f"{name}.onnx", name).net(pictures).maps
+        said = onnx_net.load_onnx(exported / f"{name}.int8.onnx", name).net(pictures).maps
+    assert (said - true).abs().mean() < 0.1 * true.std()
+
+
 def test_the_same_net_gives_the_same_bytes(models: Path, exported: Path) -> None:
     model = load_model(models / "pose.safetensors", "pose")
     assert export.to_onnx(model, torch.rand(4, 3, 128, 128) * 255) == (exported / "pose.onnx").read_bytes()
