@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+import cv2
 import torch
 from frames import answer
 
@@ -13,6 +14,7 @@ from handloom.video import HandTracker
 
 _, _, what, models, form = sys.argv
 torch.set_num_threads(1)
+cv2.setNumThreads(1)
 finder = HandFinder.load(models or None, int8=form == "int8", threads=1)
 
 

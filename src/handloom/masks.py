@@ -29,9 +29,10 @@ SIDE_REACH: Final = 0.1
 ALIKE: Final = 0.3
 """Parts that touch are one hand where their pixels' mean leanings, from left -1 to right 1, are less apart: so are half
 of what is parted by mistake, and 8 % of touching hands."""
-BESIDE: Final = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
-"""Rows down and columns right to a pixel's neighbours, the nearer ones first."""
-_CORNERS_TOUCH: Final = np.ones((3, 3), int)
+_SIDES: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+_CORNERS: Final = np.ones((3, 3), np.uint8)
+_PEAK: Final = np.ones((5, 5), np.uint8)
+"""Cells about a peak that none is higher in."""
 SPREAD: Final = ndimage.gaussian_filter1d(np.eye(CELLS), 1.0, mode="constant")
 """(CELLS, CELLS) what smooths a row of cells: a product with it takes a fifth of the filter's time."""
 
@@ -44,7 +45,7 @@ def tight_box(mask: NDArray[np.bool_]) -> Box:
 
 def regions(mask: NDArray[np.bool_], fine: NDArray[np.bool_] | None = None) -> Labels:
     """Take what touches for one hand; regions of stray pixels are none. Labels are at the resolution of `fine`."""
-    labels, count = ndimage.label(mask, _CORNERS_TOUCH)
+    labels, count = ndimage.label(mask, _CORNERS)
     return _by_size(labels if fine is None else _enlarged(labels, fine), count)
 
 
@@ -65,7 +66,7 @@ def part(
     leaning = np.zeros(np.count_nonzero(mask)) if right is None else np.tanh(right[mask] / 2)
     votes = np.stack([*centres[:, mask], SIDE_REACH * leaning])  # (3, N)
     piles = _piles(votes[:2], np.zeros(len(leaning), np.intp) if right is None else (leaning > 0).astype(np.intp))
-    peaks = (piles == ndimage.maximum_filter(piles, size=(1, 5, 5))) & (piles > MIN_PEAK * piles.max())
+    peaks = (piles == [cv2.dilate(pile, _PEAK) for pile in piles]) & (piles > MIN_PEAK * piles.max())
     places = np.argwhere(peaks)  # (K, 3): side, row, column
     places = places[~_doubles(places, piles[peaks])]
     if not len(places):
@@ -102,14 +103,13 @@ def _united(labels: NDArray[np.integer], right: NDArray[np.floating], count: int
 
 
 def _enlarged(labels: NDArray[np.integer], fine: NDArray[np.bool_]) -> NDArray[np.integer]:
-    """Bring labels (h, w) to the pixels of a finer mask (H, W), which may reach one of their own pixels farther."""
-    factor, (height, width) = len(fine) // len(labels), labels.shape
-    reached, framed = labels.copy(), np.zeros((height + 2, width + 2), labels.dtype)
-    framed[1:-1, 1:-1] = labels
-    rows, columns = np.nonzero((labels == 0) & fine.reshape(height, factor, width, factor).any(axis=(1, 3)))
-    down, right = np.transpose(BESIDE)
-    near = framed[rows[:, None] + 1 + down, columns[:, None] + 1 + right]  # (N, 8)
-    reached[rows, columns] = near[np.arange(len(near)), (near > 0).argmax(axis=1)]
+    """Bring labels (h, w) to the pixels of a finer mask (H, W), which may reach one of their own pixels farther.
+
+    There a pixel is of what it touches with a side, else with a corner; of several hands, the one of the highest label.
+    """
+    factor, labels = len(fine) // len(labels), labels.astype(np.uint16)
+    sides, corners = (cv2.dilate(labels, near) for near in (_SIDES, _CORNERS))
+    reached = np.where(labels > 0, labels, np.where(sides > 0, sides, corners))
     enlarged: NDArray[np.integer] = reached.repeat(factor, axis=0).repeat(factor, axis=1) * fine
     return enlarged
 
@@ -146,11 +146,11 @@ def _by_size(labels: NDArray[np.integer], count: int) -> Labels:
 
 def _fragments(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Give a hand's small fragments: with 90 % of it in one piece, what else votes for its centre is no part of it."""
-    fragments, count = ndimage.label(mask, _CORNERS_TOUCH)
-    if count == 1:
+    count, fragments, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    if count == 2:
         return np.zeros_like(mask)
-    sizes = np.bincount(fragments.ravel())
-    sizes[0] = 0
+    sizes = stats[:, cv2.CC_STAT_AREA]
+    sizes[0] = 0  # what is no hand
     small = sizes < min(FRAGMENT_SHARE * sizes.sum(), sizes.max())
     strays: NDArray[np.bool_] = small[fragments] & mask
     return strays

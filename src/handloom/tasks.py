@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -117,13 +118,19 @@ def read_masks(maps: NDArray[np.float32], params: SegmentParams, size: int) -> P
     logits = np.stack([images.enlarge(hand, size) for hand in small["hand"][:, 0]])
     hands, fine = small["hand"][:, 0] > 0, logits > 0
     if "centre" in small:
-        along = (np.arange(hands.shape[-1], dtype=np.float32) + 0.5) / hands.shape[-1]
-        centres = small["centre"] + np.stack(np.meshgrid(along, along))
+        centres = small["centre"] + _places(hands.shape[-1])
         right = small["right"][:, 0] if "right" in small else [None] * len(hands)
         labels = [masks.part(*each) for each in zip(hands, centres, right, fine, strict=True)]
     else:
         labels = [masks.regions(*each) for each in zip(hands, fine, strict=True)]
     return {"logits": logits, "labels": np.stack(labels)}
+
+
+@lru_cache
+def _places(side: int) -> NDArray[np.float32]:
+    """Give where the pixels of a map lie, (2, side, side), x and y in sides of the picture."""
+    along = (np.arange(side, dtype=np.float32) + 0.5) / side
+    return np.stack(np.meshgrid(along, along))
 
 
 def _predict_masks(output: Output, params: SegmentParams, size: int) -> Predictions:
