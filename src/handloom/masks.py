@@ -67,8 +67,9 @@ def part(
     votes = np.stack([*centres[:, mask], SIDE_REACH * leaning])  # (3, N)
     piles = _piles(votes[:2], np.zeros(len(leaning), np.intp) if right is None else (leaning > 0).astype(np.intp))
     peaks = (piles == [cv2.dilate(pile, _PEAK) for pile in piles]) & (piles > MIN_PEAK * piles.max())
-    places = np.argwhere(peaks)  # (K, 3): side, row, column
-    places = places[~_doubles(places, piles[peaks])]
+    order = np.argsort(-piles[peaks], kind="stable")
+    places = np.argwhere(peaks)[order]  # (K, 3): side, row, column; the highest pile first
+    places = places[~_doubles(places, piles[peaks][order])]
     if not len(places):
         return regions(mask, fine)
     reach = SIDE_REACH * (2 * places[:, 0] - 1) if right is not None else np.zeros(len(places))
@@ -105,7 +106,7 @@ def _united(labels: NDArray[np.integer], right: NDArray[np.floating], count: int
 def _enlarged(labels: NDArray[np.integer], fine: NDArray[np.bool_]) -> NDArray[np.integer]:
     """Bring labels (h, w) to the pixels of a finer mask (H, W), which may reach one of their own pixels farther.
 
-    There a pixel is of what it touches with a side, else with a corner; of several hands, the one of the highest label.
+    There a pixel is of what it touches with a side, else with a corner; of several hands, the one of the lower pile.
     """
     factor, labels = len(fine) // len(labels), labels.astype(np.uint16)
     sides, corners = (cv2.dilate(labels, near) for near in (_SIDES, _CORNERS))

@@ -106,7 +106,7 @@ class Whole(nn.Module):
         crops = _cropped(picture, corner, side, self.crop_size)
         if isinstance(self.pose, Upright):  # the same for all: a graph has no crops that it leaves out
             turns = turns_of(Output(*self._said(crops)))
-            said = read_pose(*self._said(turned(crops, turns)), self.pose_params, self.crop_size)
+            said = read_pose(*self._said(turned(crops, turns).round()), self.pose_params, self.crop_size)
             said["keypoints"] = warp.turned_back(said["keypoints"], turns, self.crop_size)
         else:
             said = read_pose(*self._said(crops), self.pose_params, self.crop_size)
