@@ -85,7 +85,8 @@ def keypoints() -> None:
 
     images, points = load("train_images"), load("train_keypoints")
     margin, size = (images.shape[1] - 128) // 2, 128
-    scratch = Path(tempfile.mkdtemp())
+    held = tempfile.TemporaryDirectory()
+    scratch = Path(held.name)
     count = min(2000, len(images))
     for row in range(count):
         Image.fromarray(images[row, margin : margin + size, margin : margin + size]).save(scratch / f"{row}.png")

@@ -87,7 +87,8 @@ def training(data: str, seconds: int, peer: Path) -> None:
                     "seconds": seconds,
                 }
             )
-            side.process.kill()
+            side.process.stdin.close()  # type: ignore[union-attr]
+            side.process.wait()
     report("training", rows, "score: mean mask IoU, PCK@0.2 of the true crop, without flip test")
 
 

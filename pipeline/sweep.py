@@ -5,6 +5,7 @@ lags behind the median of the others is ended early. A search that was stopped g
 its trial; a second process may work at the same search.
 """
 
+import fcntl
 import hashlib
 import json
 import warnings
@@ -139,22 +140,26 @@ class Search:
         of = {"space": self.space.model_dump(exclude={"trials"}), "base": self.base[self.space.net], "deps": deps}
         key = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
         layout.checkpoints().mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(
-                f"sqlite:///{layout.checkpoints() / f'{self.name}.db'}",
-                heartbeat_interval=HEARTBEAT_S,
-                grace_period=3 * HEARTBEAT_S,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-            ),
-            study_name=key[:16],
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(self.space.prune.startup, self.space.prune.after),
-            load_if_exists=True,
-        )
-        # a generator of its own for every start: a search that goes on must not draw its first trials again
-        study.sampler = optuna.samplers.TPESampler(seed=self.space.seed + len(study.trials), multivariate=True)
-        if not study.trials:
-            study.enqueue_trial(self.hand_tuned(), {"hand-tuned": True})
+        with (layout.checkpoints() / f"{self.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two that begin at once would make the store's tables twice
+            study = optuna.create_study(
+                storage=optuna.storages.RDBStorage(
+                    f"sqlite:///{layout.checkpoints() / f'{self.name}.db'}",
+                    heartbeat_interval=HEARTBEAT_S,
+                    grace_period=3 * HEARTBEAT_S,
+                    heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+                ),
+                study_name=key[:16],
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(self.space.prune.startup, self.space.prune.after),
+                load_if_exists=True,
+            )
+            if not study.trials:
+                study.enqueue_trial(self.hand_tuned(), {"hand-tuned": True})
+            starts = study.user_attrs.get("starts", 0)
+            study.set_user_attr("starts", starts + 1)
+        # a generator of its own for every start: none may draw what another start has drawn, or draws beside it
+        study.sampler = optuna.samplers.TPESampler(seed=self.space.seed + starts, multivariate=True)
         return study
 
 
@@ -174,6 +179,9 @@ class Watched:
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Note values of a step."""
         self.run.metrics(values, step)
+        if "val_loss" in values and self.goal not in values:
+            known = ", ".join(sorted(name for name in values if name.startswith("val_")))
+            raise ParamsError(f"space.yaml: goal: no such figure, got '{self.goal}'; choose one of {known}")
         if self.goal in values:
             self.trial.report(values[self.goal], step)
             if self.trial.should_prune():
@@ -251,8 +259,14 @@ def _say(search: Search, study: "Study", trial: "FrozenTrial") -> None:
     value = f"{search.space.goal} {trial.value:.3f}" if trial.value is not None else ""
     what = trial.user_attrs.get("ended", value)
     ended = "ended early" if "ended" in trial.user_attrs else "trained"
-    best = max((each for each in study.trials if each.state.name == "COMPLETE"), key=lambda each: each.value or 0)
-    click.echo(f"trial {trial.number}: {ended}, {what}; best {best.value:.3f} of trial {best.number}")
+    best = _best(study)
+    so_far = f"best {best.value:.3f} of trial {best.number}" if best else "none has come to its end yet"
+    click.echo(f"trial {trial.number}: {ended}, {what}; {so_far}")
+
+
+def _best(study: "Study") -> "FrozenTrial | None":
+    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    return max(complete, key=lambda trial: trial.value or 0, default=None)
 
 
 def _write(search: Search, study: "Study") -> None:
@@ -263,6 +277,10 @@ def _write(search: Search, study: "Study") -> None:
 
     from handloom.plots import to_png
 
+    if (best := _best(study)) is None:
+        raise TrainingFailed(
+            f"{search.name}: no trial came to its end, got 'none'; widen the space, or change its base"
+        )
     out = folder(search.name)
     complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     table = _table(search, study)
@@ -282,8 +300,7 @@ def _write(search: Search, study: "Study") -> None:
             axes.figure.subplots_adjust(bottom=0.25, left=0.15)
             files.write(figures / f"{search.name}_{name}.png", to_png(axes.figure))
         click.echo(f"look at {out}/table.md and {figures}/{search.name}_*.png")
-    best = max(complete, key=lambda trial: trial.value or 0)
-    changes = " ".join(f"-S {search.space.net}.{name}={_short(best.params[name])}" for name in search.space.space)
+    changes = " ".join(f"-S {search.space.net}.{name}={best.params[name]}" for name in search.space.space)
     click.echo(f"next: dvc exp run {changes}")
 
 

@@ -48,6 +48,21 @@ def test_a_crop_of_nothing_is_black(box: Box) -> None:
     assert not images.crop(np.full((200, 260, 3), 200, np.uint8), box, 32).any()
 
 
+@pytest.mark.parametrize(
+    ("side", "box", "size"), [(320, Box(-180, -90, 320, 410), 160), (640, Box(140, 300, 640, 800), 64)]
+)
+def test_a_picture_is_seen_to_its_last_pixel(side: int, box: Box, size: int) -> None:
+    shown = images.crop(np.full((side, side, 3), 200, np.uint8), box, size)
+    inside = box.to_crop(np.array([[0, 0], [side - 1, side - 1]], np.float32), size)
+    (left, top), (right, bottom) = np.ceil(inside[0]).astype(int), np.floor(inside[1]).astype(int)
+    # a square that ends beyond the picture is the picture's
+    assert shown[max(0, top) : bottom + 1, max(0, left) : right + 1].min() > 110
+
+
+def test_a_picture_narrower_than_a_pixel_is_seen() -> None:
+    assert images.crop(np.full((3000, 20, 3), 200, np.uint8), Box(-1490, 0, 1510, 3000), 128).max() > 90
+
+
 @pytest.mark.parametrize("box", [Box(0, 0, 140, 140), Box(-60, -70, 140, 130), Box(5.3, 2.1, 245.8, 242.6)])
 def test_a_large_crop_is_much_the_same(box: Box) -> None:
     x, y = np.meshgrid(np.arange(300), np.arange(260))

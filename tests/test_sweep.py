@@ -74,9 +74,8 @@ def test_each_search_begins_with_what_is_there(name: str) -> None:
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_depends_on_what_its_net_does(name: str) -> None:
     stage = YAML(typ="safe").load(Path("experiments", name, "dvc.yaml"))["stages"]["search"]
-    assert {Path(dep) for dep in stage["deps"]} - {Path("pipeline/sweep.py")} <= set(
-        layout.deps("train", Search.load(name).space.net)
-    )
+    of_the_training = layout.deps("train", Search.load(name).space.net)
+    assert {Path(dep) for dep in stage["deps"]} == {Path("pipeline/sweep.py"), *of_the_training}
 
 
 def test_a_wrong_space_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +128,14 @@ def test_a_search_that_is_stopped_or_killed_goes_on_in_the_middle_of_its_trial(w
         states = Counter(state for (state,) in store.execute("select state from trials"))
     assert states["COMPLETE"] + states["PRUNED"] == 4
     assert states["RUNNING"] == 0
+
+
+def test_a_goal_that_no_validation_gives_is_named_at_the_first(workplace: Path) -> None:
+    changed(workplace, goal="val_pkc")
+    _, errors = (search := begun(workplace, "search", "search-pose")).communicate(timeout=120)
+    assert search.returncode == 2
+    assert "error: space.yaml: goal: no such figure, got 'val_pkc'; choose one of " in errors
+    assert "val_pck_0.2" in errors.splitlines()[-1]
 
 
 def test_two_processes_share_a_search(workplace: Path) -> None:

@@ -32,6 +32,12 @@ def test_a_quarter_turn_moves_pixels_as_it_moves_points() -> None:
     assert picture[0, 0].rot90()[round(y), round(x)] == 1
 
 
+def test_turns_drawn_on_the_processor_warp_what_a_device_holds() -> None:
+    pictures = torch.zeros(3, 8, 8, 3, dtype=torch.uint8, device="meta")  # holds nothing, and is no processor
+    warped = warp.warp_pictures(pictures, warp.upright(BELOW, ABOVE), 6)
+    assert (warped.device.type, warped.shape) == ("meta", (3, 6, 6, 3))
+
+
 def test_beyond_the_border_are_zeros_where_asked() -> None:
     turns = warp.upright(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, -1.0]]))
     assert warp.warp_images(torch.ones(1, 1, 8, 8), turns, 8, padding="zeros")[0, 0, 0, 0] == 0

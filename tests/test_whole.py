@@ -37,6 +37,7 @@ def test_shrinking_is_that_of_images(height: int, width: int, size: int) -> None
         Box(10.2, 5.1, 50.6, 45.5),
         Box(-60, -220, 290, 130),
         Box(4.3, -2.6, 136.3, 129.4),
+        Box(20, -10, 260, 230),
     ],
 )
 def test_cropping_is_that_of_images(box: Box) -> None:

@@ -175,8 +175,8 @@ def quantized(content: bytes, pictures: torch.Tensor) -> bytes:
 def _take_bytes(graph: onnx.GraphProto) -> None:
     """Let the first layer of an int8 net read a picture's bytes as they are.
 
-    (byte - mean) * scale is what an int8 tensor stands for, mean its zero point: nothing is computed and nothing
-    rounded where two layers were, 40 us of a reading's 1,000.
+    (byte - mean) * scale is what an int8 tensor stands for, mean its zero point: nothing is computed where two
+    layers were, 40 us of a reading's 1,000, and no byte is rounded.
     """
     constants = {value.name: onnx.numpy_helper.to_array(value) for value in graph.initializer}
     made = {output: node for node in graph.node for output in node.output}

@@ -1,4 +1,4 @@
-"""Pictures in and out, and the two ways of resampling them. A picture is (H, W, 3) uint8 RGB."""
+"""Pictures in and out, shrunk, cut and warped. A picture is (H, W, 3) uint8 RGB."""
 
 import io
 import math
@@ -25,8 +25,6 @@ _MAX_SQUARE = 6000
 
 MIRRORED = cv2.BORDER_REFLECT
 """Beyond a picture's border stands its mirror image."""
-
-cv2.ipp.setUseIPP(False)  # Intel's own kernels may round unlike all others: the same pixels on every machine
 
 
 def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS) -> Picture:
@@ -136,13 +134,16 @@ def crop(picture: Picture, box: Box, size: int) -> Picture:
     factor = max(1, math.floor(max(box.width, box.height) / size))
     left, top = (max(0, math.floor(near / factor) - 1) for near in (box.left, box.top))
     right, bottom = (
-        min(length // factor, math.ceil(far / factor) + 1)
+        min(-(-length // factor), math.ceil(far / factor) + 1)
         for far, length in ((box.right, picture.shape[1]), (box.bottom, picture.shape[0]))
     )
     if right <= left or bottom <= top:
         return np.zeros((size, size, *picture.shape[2:]), np.uint8)
     seen = picture[top * factor : bottom * factor, left * factor : right * factor]
     if factor > 1:
+        below, beside = (bottom - top) * factor - seen.shape[0], (right - left) * factor - seen.shape[1]
+        if below or beside:  # the picture ends within a square: its last pixels fill it
+            seen = np.asarray(cv2.copyMakeBorder(seen, 0, below, 0, beside, cv2.BORDER_REPLICATE))
         seen = _averaged(seen, bottom - top, right - left)
     across, down = (length / (size * factor) for length in (box.width, box.height))
     x, y = box.left / factor - left + across / 2 - 0.5, box.top / factor - top + down / 2 - 0.5

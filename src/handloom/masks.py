@@ -46,7 +46,12 @@ def tight_box(mask: NDArray[np.bool_]) -> Box:
 def regions(mask: NDArray[np.bool_], fine: NDArray[np.bool_] | None = None) -> Labels:
     """Take what touches for one hand; regions of stray pixels are none. Labels are at the resolution of `fine`."""
     labels, count = ndimage.label(mask, _CORNERS)
-    return _by_size(labels if fine is None else _enlarged(labels, fine), count)
+    ranks = np.zeros(count + 1, np.uint16)
+    ranks[1 + np.argsort(-np.bincount(labels.ravel(), minlength=count + 1)[1:], kind="stable")] = np.arange(
+        1, count + 1
+    )
+    ranked = ranks[labels]
+    return _by_size(ranked if fine is None else _enlarged(ranked, fine), count)
 
 
 def part(
@@ -75,7 +80,7 @@ def part(
     reach = SIDE_REACH * (2 * places[:, 0] - 1) if right is not None else np.zeros(len(places))
     targets = np.column_stack([(places[:, 2] + 0.5) / CELLS, (places[:, 1] + 0.5) / CELLS, reach])
     apart = ((votes - targets[:, :, None]) ** 2).sum(axis=1)  # (K, N)
-    labels: NDArray[np.integer] = np.zeros(mask.shape, np.uint8)  # piles are two cells apart: at most 242
+    labels: NDArray[np.integer] = np.zeros(mask.shape, np.uint16)
     labels[mask] = apart.argmin(axis=0) + 1
     for hand, place in enumerate(ndimage.find_objects(labels), start=1):
         if place:
@@ -106,7 +111,8 @@ def _united(labels: NDArray[np.integer], right: NDArray[np.floating], count: int
 def _enlarged(labels: NDArray[np.integer], fine: NDArray[np.bool_]) -> NDArray[np.integer]:
     """Bring labels (h, w) to the pixels of a finer mask (H, W), which may reach one of their own pixels farther.
 
-    There a pixel is of what it touches with a side, else with a corner; of several hands, the one of the lower pile.
+    There a pixel is of what it touches with a side, else with a corner; of several hands, the one of the highest label,
+    which is the lowest pile or the smallest region.
     """
     factor, labels = len(fine) // len(labels), labels.astype(np.uint16)
     sides, corners = (cv2.dilate(labels, near) for near in (_SIDES, _CORNERS))

@@ -48,8 +48,9 @@ def mirrored(affines: Tensor) -> Tensor:
 def warp_images(maps: Tensor, affines: Tensor, size: int, padding: str = "reflection") -> Tensor:
     """Sample (B, C, H, W) maps at the centres of (size, size) output pixels; `padding` as `grid_sample` has it."""
     height, width = maps.shape[-2:]
+    affines = affines.to(maps.device)
     axis = torch.arange(size, device=maps.device, dtype=torch.float32) - (size - 1) / 2
-    x, y, shift = (affines.to(maps.device) / affines.new_tensor([[width / 2], [height / 2]])).unbind(dim=-1)
+    x, y, shift = (affines / affines.new_tensor([[width / 2], [height / 2]])).unbind(dim=-1)
     # rows and columns by themselves: a matrix product of all places took twice as long as the sampling
     grid = axis[:, None] * x[:, None, None] + (axis[:, None] * y[:, None] + shift[:, None])[:, :, None]
     return functional.grid_sample(maps, grid, padding_mode=padding, align_corners=False)
@@ -64,7 +65,7 @@ def warp_pictures(pictures: Pictures, affines: Tensor, size: int) -> Pictures:
     if isinstance(pictures, Tensor):
         warped = warp_images(pictures.permute(0, 3, 1, 2).float(), affines, size)
         return warped.round().to(torch.uint8).permute(0, 2, 3, 1)
-    maps = affines.double().numpy()
+    maps = np.array(affines, np.float64)
     height, width, channels = pictures.shape[1:]
     maps[:, :, 2] += (np.array([width, height]) - 1) / 2 - maps[:, :, :2].sum(axis=2) * (size - 1) / 2
     out = np.empty((len(pictures), size, size, channels), np.uint8)

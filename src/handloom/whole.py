@@ -150,10 +150,12 @@ def _cropped(picture: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor
     factor = step.clamp(min=1.0).floor()  # squares of so many pixels are averaged first
     weights = []
     for axis, length in ((0, picture.shape[1]), (1, picture.shape[0])):
-        square = (torch.arange(length) / factor).floor()
-        whole = ((square + 1) * factor <= length) / factor
+        places = torch.arange(length)
+        square = (places / factor).floor()
+        filled = (places == places[-1]) * (square * factor + factor - length)  # by the last pixel, beyond the picture
+        share = (1 + filled) / factor
         centres = (corner[:, axis, None] + (torch.arange(size) + 0.5) * step) / factor - 0.5
-        weights.append((1 - (square[:, None] - centres[..., None]).abs()).clamp(min=0) * whole[:, None])
+        weights.append((1 - (square[:, None] - centres[..., None]).abs()).clamp(min=0) * share[:, None])
     return _resampled(picture, weights[1], weights[0])
 
 

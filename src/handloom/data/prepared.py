@@ -64,7 +64,7 @@ def load_facts(folder: Path) -> dict[str, Any]:
 
 
 def _input(pictures: Any) -> Tensor:
-    """Give pictures (B, H, W, 3) uint8, array or tensor, as (B, 3, H, W) float, 0-255, channels last in memory."""
+    """Give pictures (B, H, W, 3) uint8, array or tensor, as (B, 3, H, W) float, 0-255."""
     return torch.as_tensor(pictures).permute(0, 3, 1, 2).float()
 
 

@@ -33,24 +33,17 @@ class Upright(nn.Module):
         if self.training:
             given: Output = self.net(images)
             return given
-        said, turns = self.read(images)
-        # beyond the turned crop a map has its own lowest value: nothing is there
-        lowest = said.maps.amin(dim=(2, 3), keepdim=True)
-        side = said.maps.shape[-1]
-        maps = warp.warp_images(said.maps - lowest, warp.back(turns), side, padding="zeros") + lowest
-        return Output(maps, said.numbers)
-
-    def read(self, images: Tensor, turns: Tensor | None = None) -> tuple[Output, Tensor]:
-        """Give the reading of each crop shown upright, in that frame, and the turns (B, 2, 3), of the first if None."""
-        if turns is not None:
-            return self.net(turned(images, turns) if aside(turns).any() else images), turns
         said: Output = self.net(images)
         turns = turns_of(said)
         lying = aside(turns)
         if lying.any():
             second = self.net(turned(images[lying], turns[lying]))
             said = Output(*(one.index_put((lying,), other) for one, other in zip(said, second, strict=True)))
-        return said, turns
+        # beyond the turned crop a map has its own lowest value: nothing is there
+        lowest = said.maps.amin(dim=(2, 3), keepdim=True)
+        side = said.maps.shape[-1]
+        maps = warp.warp_images(said.maps - lowest, warp.back(turns), side, padding="zeros") + lowest
+        return Output(maps, said.numbers)
 
 
 def turned(images: Tensor, turns: Tensor) -> Tensor:
