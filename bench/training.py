@@ -84,7 +84,7 @@ def training(data: str, seconds: int, peer: Path) -> None:
                     "pictures/s": rate,
                     "over it": first / rate,
                     "score": side.score(),
-                    "seconds": seconds,
+                    "seconds": round(seconds * len(side.rates) / turns),
                 }
             )
             side.process.stdin.close()  # type: ignore[union-attr]
