@@ -286,20 +286,20 @@ def _write(search: Search, study: "Study") -> None:
     table = _table(search, study)
     files.write(out / "table.md", table)
     click.echo(table)
+    figures = Path("docs/figures")
+    pictures = {"parallel": visualization.matplotlib.plot_parallel_coordinate(study)}
     if len({trial.value for trial in complete}) > 1:
-        figures = Path("docs/figures")
-        pictures = {
-            "parallel": visualization.matplotlib.plot_parallel_coordinate(study),
-            "importance": visualization.matplotlib.plot_param_importances(
-                study, evaluator=PedAnovaImportanceEvaluator()
-            ),
-        }
-        for name, axes in pictures.items():
-            assert isinstance(axes.figure, Figure)
-            axes.figure.set_size_inches(1.5 * len(search.space.space) + 3, 5)
-            axes.figure.subplots_adjust(bottom=0.25, left=0.15)
-            files.write(figures / f"{search.name}_{name}.png", to_png(axes.figure))
-        click.echo(f"look at {out}/table.md and {figures}/{search.name}_*.png")
+        pictures["importance"] = visualization.matplotlib.plot_param_importances(
+            study, evaluator=PedAnovaImportanceEvaluator()
+        )
+    else:  # DVC wants the file all the same
+        pictures["importance"] = Figure().add_subplot(title="all trials came to one figure: no param mattered")
+    for name, axes in pictures.items():
+        assert isinstance(axes.figure, Figure)
+        axes.figure.set_size_inches(1.5 * len(search.space.space) + 3, 5)
+        axes.figure.subplots_adjust(bottom=0.25, left=0.15)
+        files.write(figures / f"{search.name}_{name}.png", to_png(axes.figure))
+    click.echo(f"look at {out}/table.md and {figures}/{search.name}_*.png")
     changes = " ".join(f"-S {search.space.net}.{name}={best.params[name]}" for name in search.space.space)
     click.echo(f"next: dvc exp run {changes}")
 

@@ -65,7 +65,7 @@ def warp_pictures(pictures: Pictures, affines: Tensor, size: int) -> Pictures:
     if isinstance(pictures, Tensor):
         warped = warp_images(pictures.permute(0, 3, 1, 2).float(), affines, size)
         return warped.round().to(torch.uint8).permute(0, 2, 3, 1)
-    maps = np.array(affines, np.float64)
+    maps = affines.double().numpy().copy()
     height, width, channels = pictures.shape[1:]
     maps[:, :, 2] += (np.array([width, height]) - 1) / 2 - maps[:, :, :2].sum(axis=2) * (size - 1) / 2
     out = np.empty((len(pictures), size, size, channels), np.uint8)
