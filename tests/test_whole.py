@@ -21,12 +21,13 @@ def noise(height: int, width: int, seed: int = 0, blot: int = 4) -> np.ndarray:
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (320, 320), (333, 215), (97, 411), (60, 80), (600, 800)])
 def test_shrinking_is_that_of_images(height: int, width: int, size: int) -> None:
     picture, side = noise(height, width), max(height, width)
+    if 2 * size == 3 * side:  # weighs in 36ths: of other values many pixels would lie just between two
+        picture = picture // 36 * 36
     square = np.zeros((side, side, 3), np.uint8)
     square[:height, :width] = picture
     said = whole._shrunk(torch.from_numpy(picture), size).permute(1, 2, 0).numpy()
     assert np.abs(said - images.shrink(square, size)).max() <= 1
-    halves = 0.03 if side >= size else 0.1  # they round either way; enlarging by a half makes many
-    assert (said != images.shrink(square, size)).mean() < halves
+    assert (said != images.shrink(square, size)).mean() < 0.03  # halves that round either way
 
 
 @pytest.mark.parametrize(
