@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import click
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML
 
 from handloom import files
@@ -40,18 +40,37 @@ class _Strict(BaseModel):
 
 
 class Interval(_Strict):
-    """Numbers from `low` to `high`; `log` draws their logarithm evenly, `step` whole multiples of it above `low`."""
+    """Numbers from `low` to `high`; `log` draws their logarithm evenly, `step` whole multiples of it above `low`.
+
+    Of a param that is a whole number in the preset, whole ones.
+    """
 
     low: float
     high: float
     log: bool = False
     step: float | None = None
 
+    @model_validator(mode="after")
+    def _can_be_drawn_from(self) -> Self:
+        if not self.low < self.high or (self.log and (self.low <= 0 or self.step)) or (self.step or 1) <= 0:
+            raise ValueError("low must lie below high; log wants low above 0 and no step; a step is above 0")
+        return self
+
+    def suggest(self, trial: "Trial", name: str, like: Any) -> float:
+        """Let a trial draw one."""
+        if isinstance(like, int):
+            return trial.suggest_int(name, round(self.low), round(self.high), log=self.log, step=round(self.step or 1))
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+
 
 class Choices(_Strict):
     """One of several."""
 
     choices: Annotated[list[bool | int | float | str], Field(min_length=1)]
+
+    def suggest(self, trial: "Trial", name: str, like: Any) -> Any:
+        """Let a trial choose one."""
+        return trial.suggest_categorical(name, self.choices)
 
 
 class Prune(_Strict):
@@ -98,7 +117,8 @@ class Search:
             space = Space.model_validate(yaml.load(path))
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            kinds = (Interval.__name__, Choices.__name__)  # pydantic names which of them it tried
+            key = ".".join(part for part in map(str, first["loc"]) if not any(kind in part for kind in kinds))
             what = f"{path}: {key}: {first['msg']}, got '{first['input']}'"
             raise ParamsError(f"{what}; experiments/search-pose shows a good one") from None
         search = cls(name, space, yaml.load(layout.PRESETS / "default.yaml"))
@@ -228,12 +248,8 @@ def _trained(search: Search, trial: "Trial") -> float:
 
     from pipeline import steps
 
-    values = {
-        name: trial.suggest_categorical(name, each.choices)
-        if isinstance(each, Choices)
-        else trial.suggest_float(name, each.low, each.high, log=each.log, step=each.step)
-        for name, each in search.space.space.items()
-    }
+    own = search.hand_tuned()
+    values = {name: each.suggest(trial, name, own[name]) for name, each in search.space.space.items()}
     trials = folder(search.name) / "trials"
     model, curve = (trials / f"{trial.number}.{suffix}" for suffix in ("safetensors", "csv"))
 

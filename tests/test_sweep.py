@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
@@ -17,7 +18,7 @@ from ruamel.yaml import YAML
 
 from handloom.errors import ParamsError
 from pipeline import layout
-from pipeline.sweep import Search
+from pipeline.sweep import Interval, Search
 
 ROOT = Path.cwd()
 SEARCHES = sorted(path.parent.name for path in Path("experiments").glob("*/space.yaml"))
@@ -86,8 +87,19 @@ def test_a_wrong_space_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ParamsError, match=r"space.augment.rotation: no such key in pose, got 'rotation'"):
         Search.load("search-pose")
     changed(workplace, space={"ema": {"low": "much", "high": 1}})
-    with pytest.raises(ParamsError, match=r"space.ema.Interval.low: .*got 'much'"):
+    with pytest.raises(ParamsError, match=r"space.ema.low: .*got 'much'"):
         Search.load("search-pose")
+    changed(workplace, space={"ema": {"low": 0.9, "high": 0.5}})
+    with pytest.raises(ParamsError, match=r"space.ema: .*low must lie below high"):
+        Search.load("search-pose")
+
+
+def test_whole_numbers_are_drawn_of_a_param_that_is_one() -> None:
+    trial = optuna.create_study().ask()
+    few = Interval(low=16, high=32, step=8)
+    assert few.suggest(trial, "batch_size", 32) in (16, 24, 32)
+    assert isinstance(trial.params["batch_size"], int)
+    assert isinstance(Interval(low=0, high=60).suggest(trial, "rotation_deg", 30.0), float)
 
 
 def test_a_search_that_is_stopped_or_killed_goes_on_in_the_middle_of_its_trial(workplace: Path) -> None:

@@ -57,6 +57,13 @@ class DownloadParams(Section):
     rhd: RhdParams
 
 
+class CutoutsParams(Section):
+    """Pictures composed of the hands in data/cutouts."""
+
+    num_training: Annotated[int, Field(ge=0)]
+    num_evaluation: Annotated[int, Field(ge=0)]
+
+
 class PreprocessParams(Section):
     """How an archive becomes training arrays."""
 
