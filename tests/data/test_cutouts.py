@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handloom import images
+from handloom.data import cutouts
+from handloom.data.cutouts import Cutouts
+from handloom.data.source import UNKNOWN
+from handloom.errors import DataError
+from handloom.params import CutoutsParams
+
+PARAMS = CutoutsParams(num_training=12, num_evaluation=4)
+RED, GREEN = (200, 60, 50), (0, 255, 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve red hands on a bright green ground, each a rectangle with two fingers that ends below at its wrist."""
+    for number in range(12):
+        mask = np.zeros((60, 50), np.uint8)
+        mask[25:60, 10:40] = mask[5 + number : 25, 10:18] = mask[8:25, 30:38] = 255
+        picture = np.where(mask[..., None] > 0, np.array(RED), np.array(GREEN)).astype(np.uint8)
+        for kind, content in (("images", picture), ("masks", mask)):
+            path = tmp_path / "some" / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(images.encode_png(content))
+    return tmp_path
+
+
+def test_a_sample_depends_on_seed_split_and_id_alone(folder: Path) -> None:
+    source = Cutouts(folder, (), PARAMS, seed=5)
+    assert source.ids("training") == list(range(12))
+    assert source.ids("evaluation") == list(range(4))
+    first = source.sample("training", 3)
+    source.sample("training", 4)
+    again = Cutouts(folder, (), PARAMS, seed=5).sample("training", 3)
+    assert first.picture.shape == (320, 320, 3)
+    np.testing.assert_array_equal(first.picture, again.picture)
+    np.testing.assert_array_equal(first.mask, again.mask)
+    for other in (
+        source.sample("evaluation", 3),
+        source.sample("training", 4),
+        Cutouts(folder, (), PARAMS, seed=6).sample("training", 3),
+    ):
+        assert not np.array_equal(first.picture, other.picture)
+
+
+def test_every_tenth_cut_out_serves_evaluation_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: dict[str, set[str]] = {"training": set(), "evaluation": set()}
+    plain = cutouts._cutout
+    source = Cutouts(folder, (), CutoutsParams(num_training=60, num_evaluation=30), seed=5)
+    for split, names in used.items():
+
+        def noting(path: Path, names: set[str] = names) -> object:
+            names.add(path.stem)
+            return plain(path)
+
+        monkeypatch.setattr(cutouts, "_cutout", noting)
+        for sample_id in source.ids(split):
+            source.sample(split, sample_id)
+    held_out = {path.stem for path in source.hands[::10]}
+    assert used["evaluation"] == held_out
+    assert used["training"] == {str(number) for number in range(12)} - held_out
+
+
+def test_hands_are_unknown_ones_and_their_ground_stays_behind(folder: Path) -> None:
+    source = Cutouts(folder, (), PARAMS, seed=5)
+    shown = [source.sample("training", sample_id) for sample_id in range(12)]
+    assert {int(value) for sample in shown for value in np.unique(sample.mask)} == {0, UNKNOWN}
+    for sample in shown:
+        assert sample.mask is not None
+        assert [hand.side for hand in sample.hands] == [UNKNOWN] * bool(sample.mask.any())
+    # a hand of any skin is redder than green: no seam of the cut-out's own bright green ground
+    hands = np.concatenate([sample.picture[sample.mask == UNKNOWN] for sample in shown]).astype(int)
+    assert len(hands) > 10_000
+    assert (hands[:, 1] - hands[:, 0] > 60).mean() < 0.01
+
+
+def test_an_arm_is_no_hand(folder: Path) -> None:
+    picture, hand = cutouts._cutout(folder / "some" / "images" / "3.png")
+    longest = max(
+        (cutouts._dress(np.random.default_rng(seed), picture, hand) for seed in range(20)),
+        key=lambda layer: layer.alpha.shape[0],
+    )
+    covered, own = (np.count_nonzero(values) for values in (longest.alpha, longest.hand))
+    assert own <= np.count_nonzero(hand)
+    assert covered > 1.5 * own
+    assert not longest.hand[len(hand) :].any()
+    assert not longest.hand[longest.alpha == 0].any()
+
+
+def test_what_is_wrong_with_a_folder_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing: must hold \*/images and \*/masks, got none; put cut-outs there"):
+        Cutouts(tmp_path / "nothing", (), PARAMS, seed=5)
+    mask = folder / "some" / "masks" / "7.png"
+    mask.unlink()
+    with pytest.raises(DataError, match=r"7\.png: must have a mask, got no .*masks/7\.png"):
+        Cutouts(folder, (), PARAMS, seed=5)
+    mask.write_bytes(images.encode_png(np.zeros((60, 50), np.uint8)))
+    with pytest.raises(DataError, match=r"masks/7\.png: must show a hand, got 'none'"):
+        cutouts._cutout(folder / "some" / "images" / "7.png")
+    mask.write_bytes(images.encode_png(np.full((9, 9), 255, np.uint8)))
+    with pytest.raises(DataError, match=r"masks/7\.png: must be as large as its picture, got '\(9, 9\)'"):
+        cutouts._cutout(folder / "some" / "images" / "7.png")
