@@ -54,7 +54,7 @@ SLOPE_X, SLOPE_Y, COSINE, AT, NEXT, OPEN, NORMAL = range(FREE, FREE + 7 * PIXELS
 NUM_LANES: Final = NORMAL + 3 * PIXELS
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _distance(solid, shape, lanes, blocks):  # type: ignore[no-untyped-def]
     """Write the distance of the points to one solid into ONE, metres, never more than the true one."""
     m0, m1, m2 = solid[0], solid[1], solid[2]
@@ -91,7 +91,7 @@ def _distance(solid, shape, lanes, blocks):  # type: ignore[no-untyped-def]
                 lanes[ONE + i] = np.sqrt(qx * qx + qy * qy + qz * qz) + inside - radius
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _melt(lanes, row, other, blend, into, blocks):  # type: ignore[no-untyped-def]
     """Row `into` becomes the smooth minimum of two rows, rounded over `blend` metres, and joins DIST."""
     inv = np.float32(1.0) / blend
@@ -108,19 +108,19 @@ def _melt(lanes, row, other, blend, into, blocks):  # type: ignore[no-untyped-de
             lanes[DIST + i] = min(lanes[DIST + i], melted)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _least(lanes, into, other):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[into + i] = min(lanes[into + i], lanes[other + i])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _copy(lanes, into, other):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[into + i] = lanes[other + i]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def fill(lanes, row, value):  # type: ignore[no-untyped-def]
     """Set a row of `lanes` to one value."""
     for i in range(PIXELS):
@@ -253,13 +253,13 @@ def _normals(floats, ints, listed, num, lanes, count, which):  # type: ignore[no
         lanes[NORMAL + 2 * PIXELS + i] = z / norm
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _shift(lanes, row, by):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[row + i] += by
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _add(lanes, row, other, factor):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[row + i] += factor * lanes[other + i]
@@ -295,7 +295,7 @@ def _start(lanes, pixel, row, col, focal, size, near):  # type: ignore[no-untype
     return len(pixel)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _place(lanes):  # type: ignore[no-untyped-def]
     """Write the points (x, y, z) that the rays have reached."""
     for i in range(PIXELS):
