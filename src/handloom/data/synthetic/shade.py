@@ -63,7 +63,6 @@ def shade(  # type: ignore[no-untyped-def]
     `lights` (6, 3): key direction, key colour, fill direction, fill colour, sky colour, ground colour.
     """
     centre = size * 0.5
-    tint, noise = np.empty(3, np.float64), np.empty(3, np.float64)
     for r in range(size):
         for c in range(size):
             z = depth[r, c]
@@ -77,6 +76,6 @@ def shade(  # type: ignore[no-untyped-def]
             x, y = (c - centre) / focal * z, (r - centre) / focal * z
             solid, rule = floats[s], rules[s, 0]
             dx, dy, dz = x - solid[9], y - solid[10], z - solid[11]
-            gloss = colour(solid, paints[s], rule, rules[s, 1], textures, s, dx, dy, dz, nx, ny, nz, tint, noise)
+            tint, gloss = colour(solid, paints[s], rule, rules[s, 1], textures, s, dx, dy, dz, nx, ny, nz)
             skin = rule in (SKIN, FINGER, NAILED, PALM, FACE)
             _light(lights, x, y, z, nx, ny, nz, lit[r, c], openness[r, c], tint, gloss, skin, out[r, c])
