@@ -92,7 +92,8 @@ def draw_shape(rng: np.random.Generator) -> Shape:
 
 def cross(a: Array, b: Array) -> Array:
     """The cross product of two vectors, in a tenth of the time of numpy's, which a scene needs some hundred times."""
-    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def about(axis: Array, angle: float) -> Array:
