@@ -36,20 +36,29 @@ def _soften(picture, row, share):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy")
 def _expose(picture, gain, noise, sigma, corner, out):  # type: ignore[no-untyped-def]
-    """Linear (H, W, 3) to display bytes: gain (3), soft shoulder, darker corners, gamma 2, noise of `sigma` levels."""
+    """Linear (H, W, 3) to display bytes: gain (3), soft shoulder, darker corners, gamma 2, noise of `sigma` levels.
+
+    A row is worked on as one run of 3 W numbers, which LLVM vectorises as it does not loops over three.
+    """
     height, width, _ = picture.shape
     one = np.float32(1.0)
+    run, across, fall = width * 3, np.empty(width * 3), np.empty(width * 3, np.float32)
+    gains = np.empty(width * 3, np.float32)
+    for i in range(run):
+        across[i] = (i // 3 / width - 0.5) * 2.0
+        gains[i] = gain[i % 3]
+    lights, noises, bytes_out = picture.reshape(height, run), noise.reshape(height, run), out.reshape(height, run)
     for r in range(height):
         y = (r / height - 0.5) * 2.0
-        for c in range(width):
-            x = (c / width - 0.5) * 2.0
-            fall = np.float32(1.0 - corner * (x * x + y * y) * 0.5)
-            for k in range(3):
-                light = min(picture[r, c, k] * gain[k] * fall, np.float32(1.5))
-                light = light / (one + np.float32(0.2) * light * light)
-                level = np.sqrt(max(light, np.float32(0.0))) * np.float32(255.0)
-                level += noise[r, c, k] * sigma * (np.float32(1.2) - np.float32(0.002) * level) + np.float32(0.5)
-                out[r, c, k] = np.uint8(min(max(level, np.float32(0.0)), np.float32(255.0)))
+        for i in range(run):
+            fall[i] = np.float32(1.0 - corner * (across[i] * across[i] + y * y) * 0.5)
+        light_row, noise_row, out_row = lights[r], noises[r], bytes_out[r]
+        for i in range(run):
+            light = min(light_row[i] * gains[i] * fall[i], np.float32(1.5))
+            light = light / (one + np.float32(0.2) * light * light)
+            level = np.sqrt(max(light, np.float32(0.0))) * np.float32(255.0)
+            level += noise_row[i] * sigma * (np.float32(1.2) - np.float32(0.002) * level) + np.float32(0.5)
+            out_row[i] = np.uint8(min(max(level, np.float32(0.0)), np.float32(255.0)))
 
 
 def _smear(rng: np.random.Generator, linear: Field) -> None:

@@ -44,7 +44,7 @@ def draw_outfit(rng: np.random.Generator) -> tuple[Outfit, Field]:
             else np.full((size, size, 3), linear(any_colour(rng, 0.5)), np.float32),
             texture.face(rng, skin, hair),
         ]
-    ).astype(np.float32)
+    )
     shine = float(rng.uniform(0.1, 0.5))
     flesh = Paint(SKIN, linear(skin), shine)
     nail = any_colour(rng) if rng.random() < 0.12 else (0.0, 0.0, 0.0)

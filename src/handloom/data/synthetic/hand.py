@@ -90,6 +90,12 @@ def draw_shape(rng: np.random.Generator) -> Shape:
     return Shape(scale, bones, flesh, float(np.clip(rng.normal(1.0, 0.04) * flesh**0.3, 0.88, 1.12)))
 
 
+def cross(a: Array, b: Array) -> Array:
+    """The cross product of two vectors, in a tenth of the time of numpy's, which a scene needs some hundred times."""
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
 def about(axis: Array, angle: float) -> Array:
     """The (3, 3) rotation by `angle` radians about a unit axis."""
     x, y, z = axis
@@ -127,12 +133,20 @@ def _finger_roots(angles: Array) -> Array:
     return _bend(flat @ _ROLLS, angles[:, 0])
 
 
-def _thumb_root(angles: Array) -> Array:
+def _thumb_at_rest() -> Array:
     along = _unit(_THUMB_AXIS)
     palmar = _unit(_THUMB_PALMAR - along * (_THUMB_PALMAR @ along))
-    frame = np.stack([np.cross(along, palmar), along, palmar])
+    return np.stack([cross(along, palmar), along, palmar])
+
+
+_THUMB_FRAME: Final = _thumb_at_rest()
+_THUMB_HINGE: Final = _unit(np.array([0.72, -0.69, 0.0]))
+
+
+def _thumb_root(angles: Array) -> Array:
+    frame = _THUMB_FRAME
     # Palmar abduction lifts the thumb off the palm and turns its pad toward the fingers (opposition).
-    lift = about(_unit(np.array([0.72, -0.69, 0.0])), angles[0])
+    lift = about(_THUMB_HINGE, angles[0])
     turn = about(np.array([0.0, 0.0, 1.0]), -angles[1])
     frame = frame @ (turn @ lift).T
     return frame @ about(frame[1], -0.5 * angles[0]).T

@@ -29,15 +29,14 @@ def project(xyz: NDArray[np.float32], intrinsics: NDArray[np.float32]) -> NDArra
 def visible(uv: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(42,) visibility of RHD-ordered points (42, 2): inside the frame, with its own hand's pixels around it."""
     height, width = mask.shape
-    seen = np.zeros(42, np.bool_)
-    for point in range(42):
-        x, y = np.rint(np.clip(uv[point], -1e4, 1e4)).astype(int)
-        if not (0 <= x < width and 0 <= y < height):
-            continue
-        first = FIRST_ID[point // 21]
-        around = mask[
-            max(y - NEIGHBOURHOOD, 0) : y + NEIGHBOURHOOD + 1, max(x - NEIGHBOURHOOD, 0) : x + NEIGHBOURHOOD + 1
-        ]
-        own = (around >= first) & (around <= first + PALM_STEP)
-        seen[point] = int(own.sum()) >= MIN_PIXELS
-    return seen
+    x, y = np.rint(np.clip(uv, -1e4, 1e4)).astype(int).T
+    within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    # Outside of the frame nothing is a hand's.
+    padded = np.zeros((height + 2 * NEIGHBOURHOOD, width + 2 * NEIGHBOURHOOD), np.uint8)
+    padded[NEIGHBOURHOOD:-NEIGHBOURHOOD, NEIGHBOURHOOD:-NEIGHBOURHOOD] = mask
+    step = np.arange(2 * NEIGHBOURHOOD + 1)
+    rows, cols = np.where(within, y, 0)[:, None, None] + step[:, None], np.where(within, x, 0)[:, None, None] + step
+    around = padded[rows, cols]
+    first = np.repeat(FIRST_ID, 21)[:, None, None]
+    own = (around >= first) & (around <= first + PALM_STEP)
+    return np.asarray(within & (own.sum((1, 2)) >= MIN_PIXELS))

@@ -78,16 +78,17 @@ def tile_noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> F
 
 
 @cache
-def _grain_bank() -> Field:
-    return np.random.default_rng([2019, 7]).standard_normal((_GRAIN, _GRAIN, 3), np.float32)
+def _grain_bank(turned: bool) -> Field:
+    bank = np.random.default_rng([2019, 7]).standard_normal((_GRAIN, _GRAIN, 3), np.float32)
+    return np.ascontiguousarray(bank[:, ::-1]) if turned else bank
 
 
 def grain(rng: np.random.Generator, height: int, width: int) -> Field:
     """A (height, width, 3) field of unit normal noise: a random piece of a bank, as drawing it anew is slow."""
     top, left, turned, flipped = (int(v) for v in rng.integers(0, (_GRAIN - height + 1, _GRAIN - width + 1, 2, 2)))
-    piece = _grain_bank()[top : top + height, left : left + width]
-    piece = piece[::-1] if flipped else piece
-    return piece[:, ::-1] if turned else piece
+    left = _GRAIN - width - left if turned else left
+    piece = _grain_bank(bool(turned))[top : top + height, left : left + width]
+    return np.ascontiguousarray(piece[::-1] if flipped else piece)
 
 
 def linear(rgb: Rgb) -> Rgb:

@@ -1,8 +1,10 @@
 """Flat painted surfaces in space, a table or a wall, that hands cast shadows on and people stand behind or before."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -11,6 +13,8 @@ from handloom.data.synthetic.scene import SIZE, Camera, Scene
 
 Array = NDArray[np.float64]
 Field = NDArray[np.float32]
+
+_TO_LINEAR: Final = (np.arange(256, dtype=np.float32) * np.float32(1 / 255)) ** 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,41 @@ def draw_planes(rng: np.random.Generator, scene: Scene) -> list[Plane]:
     return planes
 
 
+@njit(cache=True, error_model="numpy")
+def _reach(gap, slope, right, down, depth, reached):  # type: ignore[no-untyped-def]
+    """Fill `reached` with the plane's z where it is nearest, else 0; says whether it is anywhere.
+
+    A pixel (c, r) sees it at z = gap / (slope @ (c, r, 1)) and at point (right, down) @ (c, r, 1) / the same.
+    """
+    size = np.float32(SIZE)
+    some = False
+    for r in range(SIZE):
+        for c in range(SIZE):
+            facing = np.float32(slope[0] * c + slope[1] * r + slope[2])
+            z = gap / facing
+            x = np.float32(right[0] * c + right[1] * r + right[2]) / facing
+            y = np.float32(down[0] * c + down[1] * r + down[2]) / facing
+            far = depth[r, c]
+            near = (z > np.float32(0.05)) & (z < np.float32(5.0)) & (x > 0) & (x < size) & (y > 0) & (y < size)
+            near &= (far == 0) | (z < far)
+            reached[r, c] = z if near else np.float32(0.0)
+            some |= near
+    return some
+
+
+@njit(cache=True, error_model="numpy")
+def _cover(reached, picture, linear, toward, depth, which, normal, out):  # type: ignore[no-untyped-def]
+    """Write depth, which, normal and colour where the plane is reached; `linear` (256) is the light of a byte."""
+    for r in range(SIZE):
+        for c in range(SIZE):
+            if reached[r, c] > 0:
+                depth[r, c] = reached[r, c]
+                which[r, c] = -1
+                for k in range(3):
+                    normal[r, c, k] = toward[k]
+                    out[r, c, k] = linear[picture[r, c, k]]
+
+
 def lay(plane: Plane, camera: Camera, depth: Field, which: NDArray[np.int32], normal: Field, out: Field) -> None:
     """Put the plane where it is nearest: updates depth, which (-1), normal and linear colour in place."""
     up = np.cross(plane.right, plane.down)
@@ -70,21 +109,12 @@ def lay(plane: Plane, camera: Camera, depth: Field, which: NDArray[np.int32], no
     ]
     if abs(slope[2]) < 1e-6:
         return
-    u, v = np.arange(SIZE, dtype=np.float32)[None], np.arange(SIZE, dtype=np.float32)[:, None]
-    facing = (slope[0] * u + slope[1] * v + slope[2]).astype(np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.float32(gap) / facing
-        x = (rows[0][0] * u + rows[0][1] * v + rows[0][2]).astype(np.float32) / facing
-        y = (rows[1][0] * u + rows[1][1] * v + rows[1][2]).astype(np.float32) / facing
-    near = (z > 0.05) & (z < 5.0) & (x > 0) & (x < SIZE) & (y > 0) & (y < SIZE) & ((depth == 0) | (z < depth))
-    if not near.any():
+    reached = np.empty((SIZE, SIZE), np.float32)
+    if not _reach(np.float32(gap), slope, rows[0], rows[1], depth, reached):
         return
     coefficients = np.concatenate([rows[0], rows[1], slope[:2]]) / slope[2]
     picture = plane.picture.transform(
         (SIZE, SIZE), Image.Transform.PERSPECTIVE, [float(c) for c in coefficients], Image.Resampling.BILINEAR
     )
-    depth[near] = z[near]
-    which[near] = -1
     toward = np.sign(up @ (camera.position - plane.corner)) * (camera.rotation @ up)
-    normal[near] = toward.astype(np.float32)
-    out[near] = (np.asarray(picture)[near].astype(np.float32) * np.float32(1 / 255)) ** 2
+    _cover(reached, np.asarray(picture), _TO_LINEAR, toward.astype(np.float32), depth, which, normal, out)

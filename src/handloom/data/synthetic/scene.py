@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom.data.synthetic import person
-from handloom.data.synthetic.hand import Posed, Shape, about, draw_shape, pose
+from handloom.data.synthetic.hand import Posed, Shape, about, cross, draw_shape, pose
 from handloom.data.synthetic.person import Build
 from handloom.data.synthetic.poses import draw_angles
 from handloom.data.synthetic.solids import frame_along
@@ -114,7 +114,7 @@ def _hand_frame(rng: np.random.Generator, hand_left: bool, shoulder: Array, elbo
     thumb = neutral[2] @ about(neutral[1], roll if hand_left else -roll).T
     y = neutral[1]
     x = -thumb if hand_left else thumb
-    frame = np.stack([x, y, np.cross(x, y)])
+    frame = np.array([x, y, cross(x, y)])
     flex = np.radians(np.clip(rng.normal(-6, 26), -65, 65))
     aside = np.radians(np.clip(rng.normal(0, 11), -25, 25))
     return np.asarray(frame @ (about(frame[0], flex) @ about(frame[2], aside)).T)
@@ -162,9 +162,9 @@ def _draw_hands(rng: np.random.Generator, build: Build, shape: Shape, wanted: in
 def _look(position: Array, target: Array, roll: float) -> Array:
     forward = target - position
     forward = forward / np.linalg.norm(forward)
-    right = np.cross(forward, _UP)
+    right = cross(forward, _UP)
     right = right / max(float(np.linalg.norm(right)), 1e-6)
-    frame = np.stack([right, np.cross(forward, right), forward])
+    frame = np.array([right, cross(forward, right), forward])
     return np.asarray(about(np.array([0.0, 0.0, 1.0]), roll) @ frame)
 
 

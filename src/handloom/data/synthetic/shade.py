@@ -16,12 +16,12 @@ _WRAP: Final = 0.12
 """How far light creeps round an edge: far on skin, which it enters, little on all else."""
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _towards(lights, row, nx, ny, nz):  # type: ignore[no-untyped-def]
     return nx * lights[row, 0] + ny * lights[row, 1] + nz * lights[row, 2]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _flat(lights, nx, ny, nz, lit, out):  # type: ignore[no-untyped-def]
     """Light a point of a plane, whose colour stands in `out` (3) already."""
     key = max(_towards(lights, KEY_WAY, nx, ny, nz), 0.0) * lit
@@ -29,7 +29,7 @@ def _flat(lights, nx, ny, nz, lit, out):  # type: ignore[no-untyped-def]
         out[k] *= lights[KEY, k] * key + 0.5 * (lights[SKY, k] + lights[GROUND, k]) + 0.3 * lights[FILL, k]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _light(lights, x, y, z, nx, ny, nz, lit, opened, tint, gloss, skin, out):  # type: ignore[no-untyped-def]
     """Write the lit colour of a point at (x, y, z) with unit normal (nx, ny, nz) into `out` (3)."""
     wrap = _SKIN_WRAP if skin else _WRAP
@@ -63,7 +63,6 @@ def shade(  # type: ignore[no-untyped-def]
     `lights` (6, 3): key direction, key colour, fill direction, fill colour, sky colour, ground colour.
     """
     centre = size * 0.5
-    tint, noise = np.empty(3, np.float64), np.empty(3, np.float64)
     for r in range(size):
         for c in range(size):
             z = depth[r, c]
@@ -77,6 +76,6 @@ def shade(  # type: ignore[no-untyped-def]
             x, y = (c - centre) / focal * z, (r - centre) / focal * z
             solid, rule = floats[s], rules[s, 0]
             dx, dy, dz = x - solid[9], y - solid[10], z - solid[11]
-            gloss = colour(solid, paints[s], rule, rules[s, 1], textures, s, dx, dy, dz, nx, ny, nz, tint, noise)
+            tint, gloss = colour(solid, paints[s], rule, rules[s, 1], textures, s, dx, dy, dz, nx, ny, nz)
             skin = rule in (SKIN, FINGER, NAILED, PALM, FACE)
             _light(lights, x, y, z, nx, ny, nz, lit[r, c], openness[r, c], tint, gloss, skin, out[r, c])

@@ -11,16 +11,28 @@ from handloom.data.synthetic.raymarch import (
     BOUND_Y,
     BOUND_Z,
     CAPSULE,
+    DIST,
+    FREE,
     LENGTH,
     PIXELS,
     SHAPE,
     TILE,
+    X,
+    Y,
+    Z,
     field,
+    fill,
     flesh_radius,
 )
 
 REACH: Final = np.float32(0.7)
 """How far a shadow falls, metres."""
+
+STEPS: Final = 18
+
+# Rows of `lanes` after those of `field`: where a ray begins, the way gone, that after the next step, the light left.
+FROM_X, FROM_Y, FROM_Z, ALONG, NEXT, LEAST = range(FREE, FREE + 6 * PIXELS, PIXELS)
+NUM_LANES: Final = LEAST + PIXELS
 
 
 @njit(cache=True, error_model="numpy")
@@ -38,7 +50,7 @@ def _gap(solid, mx, my, mz, lx, ly, lz):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _gather(row, col, focal, size, depth, normal, light, lit, points, pixel):  # type: ignore[no-untyped-def]
+def _gather(row, col, focal, size, depth, normal, light, lit, lanes, pixel):  # type: ignore[no-untyped-def]
     """Points of a tile that face the light, a little off the surface, and their pixels; gives their count.
 
     Points that face away get lit 0 at once.
@@ -56,22 +68,28 @@ def _gather(row, col, focal, size, depth, normal, light, lit, points, pixel):  #
         if nx * light[0] + ny * light[1] + nz * light[2] <= 0:
             lit[r, c] = np.float32(0.0)
             continue
-        points[0, count] = (np.float32(c) - centre) * inv_focal * z + nx * lift
-        points[1, count] = (np.float32(r) - centre) * inv_focal * z + ny * lift
-        points[2, count] = z + nz * lift
+        lanes[FROM_X + count] = (np.float32(c) - centre) * inv_focal * z + nx * lift
+        lanes[FROM_Y + count] = (np.float32(r) - centre) * inv_focal * z + ny * lift
+        lanes[FROM_Z + count] = z + nz * lift
         pixel[count] = i
         count += 1
     return count
 
 
 @njit(cache=True, error_model="numpy")
-def _in_the_way(floats, ints, points, count, light, listed):  # type: ignore[no-untyped-def]
+def _in_the_way(floats, ints, lanes, count, light, listed):  # type: ignore[no-untyped-def]
     """List the solids that could stand between the points and the light; gives their number."""
-    mx, my, mz = points[0, :count].mean(), points[1, :count].mean(), points[2, :count].mean()
+    mx, my, mz = (
+        lanes[FROM_X : FROM_X + count].mean(),
+        lanes[FROM_Y : FROM_Y + count].mean(),
+        lanes[FROM_Z : FROM_Z + count].mean(),
+    )
     lx, ly, lz = light[0], light[1], light[2]
     spread = np.float32(0.0)
     for i in range(count):
-        spread = max(spread, (points[0, i] - mx) ** 2 + (points[1, i] - my) ** 2 + (points[2, i] - mz) ** 2)
+        spread = max(
+            spread, (lanes[FROM_X + i] - mx) ** 2 + (lanes[FROM_Y + i] - my) ** 2 + (lanes[FROM_Z + i] - mz) ** 2
+        )
     spread = np.sqrt(spread)
     num = 0
     for s in range(floats.shape[0]):
@@ -91,49 +109,63 @@ def _in_the_way(floats, ints, points, count, light, listed):  # type: ignore[no-
 
 
 @njit(cache=True, error_model="numpy")
-def _walk(floats, ints, listed, num, points, pixel, count, light, softness, row, col, lit, scratch, work):  # type: ignore[no-untyped-def]
+def _walk(floats, ints, listed, num, lanes, pixel, count, light, softness, row, col, lit):  # type: ignore[no-untyped-def]
     """March toward the light; lit is the least of softness * clearance / way gone, between 0 and 1."""
-    along, least, qx, qy, qz = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    px, py, pz = points[0], points[1], points[2]
-    dist = work[0]
+    fill(lanes, ALONG, np.float32(0.004))
+    fill(lanes, LEAST, np.float32(1.0))
+    lx, ly, lz = light[0], light[1], light[2]
+    for step in range(STEPS):
+        for i in range(PIXELS):
+            lanes[X + i] = lanes[FROM_X + i] + lx * lanes[ALONG + i]
+            lanes[Y + i] = lanes[FROM_Y + i] + ly * lanes[ALONG + i]
+            lanes[Z + i] = lanes[FROM_Z + i] + lz * lanes[ALONG + i]
+        field(floats, ints, listed, num, lanes, count)
+        running = 0
+        for i in range(PIXELS):
+            d, along = lanes[DIST + i], lanes[ALONG + i]
+            now = min(lanes[LEAST + i], softness * d / along)
+            lanes[LEAST + i] = now
+            lanes[NEXT + i] = along + min(max(d, np.float32(0.004)), np.float32(0.12))
+            running += (i < count) & (now >= np.float32(0.02)) & (along <= REACH) & (d <= np.float32(0.35))
+        if step == STEPS - 1:
+            for i in range(count):
+                lit[row + pixel[i] // TILE, col + pixel[i] % TILE] = max(lanes[LEAST + i], np.float32(0.0))
+        elif running == count:
+            for i in range(PIXELS):
+                lanes[ALONG + i] = lanes[NEXT + i]
+        else:
+            count = _sift(lanes, pixel, count, row, col, lit)
+            if count == 0:
+                return
+
+
+@njit(cache=True, error_model="numpy")
+def _sift(lanes, pixel, count, row, col, lit):  # type: ignore[no-untyped-def]
+    """Write lit of the rays that end, in shadow or far from all, and move up the others; gives the count of these."""
+    kept = 0
     for i in range(count):
-        along[i] = np.float32(0.004)
-        least[i] = np.float32(1.0)
-    for _step in range(18):
-        for i in range(count):
-            qx[i] = px[i] + light[0] * along[i]
-        for i in range(count):
-            qy[i] = py[i] + light[1] * along[i]
-        for i in range(count):
-            qz[i] = pz[i] + light[2] * along[i]
-        field(floats, ints, listed, num, qx, qy, qz, count, work)
-        kept = 0
-        for i in range(count):
-            d = dist[i]
-            now = min(least[i], softness * d / along[i])
+        now, along = lanes[LEAST + i], lanes[ALONG + i]
+        if now < np.float32(0.02) or along > REACH or lanes[DIST + i] > np.float32(0.35):
             lit[row + pixel[i] // TILE, col + pixel[i] % TILE] = max(now, np.float32(0.0))
-            if now < np.float32(0.02) or along[i] > REACH or d > np.float32(0.35):
-                continue
-            px[kept], py[kept], pz[kept], pixel[kept] = px[i], py[i], pz[i], pixel[i]
-            least[kept] = now
-            along[kept] = along[i] + min(max(d, np.float32(0.004)), np.float32(0.12))
-            kept += 1
-        count = kept
-        if count == 0:
-            return
+            continue
+        for start in (FROM_X, FROM_Y, FROM_Z):
+            lanes[start + kept] = lanes[start + i]
+        lanes[ALONG + kept], lanes[LEAST + kept] = lanes[NEXT + i], now
+        pixel[kept] = pixel[i]
+        kept += 1
+    return kept
 
 
 @njit(cache=True, error_model="numpy")
 def cast(floats, ints, focal, size, depth, normal, light, softness, lit):  # type: ignore[no-untyped-def]
     """Fill lit (1 in the light ... 0 in full shadow) where depth > 0; `light` is the unit vector toward the light."""
     tiles = size // TILE
-    work, scratch = np.empty((4, PIXELS), np.float32), np.empty((5, PIXELS), np.float32)
-    points, pixel = np.empty((3, PIXELS), np.float32), np.empty(PIXELS, np.int32)
+    lanes, pixel = np.zeros(NUM_LANES, np.float32), np.empty(PIXELS, np.int32)
     listed = np.empty(floats.shape[0], np.int32)
     for tile in range(tiles * tiles):
         row, col = tile // tiles * TILE, tile % tiles * TILE
-        count = _gather(row, col, focal, size, depth, normal, light, lit, points, pixel)
+        count = _gather(row, col, focal, size, depth, normal, light, lit, lanes, pixel)
         if count == 0:
             continue
-        num = _in_the_way(floats, ints, points, count, light, listed)
-        _walk(floats, ints, listed, num, points, pixel, count, light, softness, row, col, lit, scratch, work)
+        num = _in_the_way(floats, ints, lanes, count, light, listed)
+        _walk(floats, ints, listed, num, lanes, pixel, count, light, softness, row, col, lit)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom.data.synthetic import raymarch
+from handloom.data.synthetic.hand import cross
 
 Array = NDArray[np.float64]
 Vector = Sequence[float] | Array
@@ -42,8 +43,7 @@ def frame_along(direction: Array, toward: Array) -> Array:
     if size < 1e-6:
         return frame_along(direction, np.array([0.31, 0.52, 0.79]))
     z = z / size
-    x = np.array([y[1] * z[2] - y[2] * z[1], y[2] * z[0] - y[0] * z[2], y[0] * z[1] - y[1] * z[0]])
-    return np.stack([x, y, z])
+    return np.array([cross(y, z), y, z])
 
 
 @dataclass
