@@ -14,12 +14,12 @@ import torch
 from report import report
 
 from handloom import checkpoint, evaluation
-from handloom.data.rhd import RhdArchive
 from handloom.params import Params
 from handloom.prediction import device
 from handloom.protocols import PROTOCOLS
 from handloom.tasks import POSE, SEGMENT
 from pipeline import layout
+from pipeline.sources import opened
 
 
 def forwards(model: Any, samples: Any, batch_size: int, sizes: list[int]) -> Callable[[], None]:
@@ -40,10 +40,11 @@ def forwards(model: Any, samples: Any, batch_size: int, sizes: list[int]) -> Cal
 @click.option("--times", default=3, show_default=True, type=click.IntRange(1))
 def evaluate(times: int) -> None:
     """Time both halves of the stage, in turns with the nets alone."""
-    params = Params.load(layout.PARAMS).evaluate
+    whole = Params.load(layout.PARAMS)
+    params = whole.evaluate
     masks, hands = (task.data.load(layout.prepared(task.name), "test") for task in (SEGMENT, POSE))
     segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
-    archive = RhdArchive(layout.raw_archive())
+    sources = opened(whole)
 
     def score_masks() -> evaluation.Report:
         return evaluation.evaluate_segment(
@@ -64,7 +65,7 @@ def evaluate(times: int) -> None:
         "masks, the net alone": (len(masks), forwards(segment, masks, params.batch_size, mask_sizes)),
         "hands, scored": (
             len(hands),
-            lambda: evaluation.evaluate_pose(pose, hands, found, archive, params.batch_size, params.resamples),
+            lambda: evaluation.evaluate_pose(pose, hands, found, sources, params.batch_size, params.resamples),
         ),
         "hands, the net alone": (len(hands), forwards(pose, hands, params.batch_size, [hands.size] * readings)),
     }

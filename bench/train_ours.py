@@ -13,7 +13,7 @@ from handloom.distributed import Team
 from handloom.params import Params
 from handloom.prediction import predict
 from handloom.tasks import TASKS
-from handloom.training import Training, batch_rows
+from handloom.training import Training
 
 _, what, name, data = sys.argv
 task = TASKS[name]
@@ -33,16 +33,14 @@ def whole() -> int:
 def inputs() -> int:
     """Read and augment one batch, on the cores that a step has."""
     training.step += 1
-    rows = batch_rows(training.step, params.batch_size, len(samples), params.seed).reshape(parts, -1)
+    rows = samples.mixture.batch(training.step, params.batch_size, params.seed).reshape(parts, -1)
     training.parts.each(lambda own: samples.augmented(own, params.augment, Generator().manual_seed(0)), list(rows))
     return int(params.batch_size)
 
 
 def convolutions() -> Callable[[], int]:
     """Give what does the convolutions of one step, forward and backward, each on tensors of its own."""
-    pictures, _ = samples.batch(
-        batch_rows(0, params.batch_size, len(samples), params.seed)[: params.batch_size // parts]
-    )
+    pictures, _ = samples.batch(samples.mixture.batch(0, params.batch_size, params.seed)[: params.batch_size // parts])
     layers: list[tuple[nn.Conv2d, Tensor]] = []
     kept: list[Any] = []
     for module in training.net.modules():

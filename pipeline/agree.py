@@ -14,11 +14,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from handloom import images
-from handloom.data.rhd import RhdArchive
 from handloom.errors import DataError
 from handloom.images import Picture
+from handloom.params import Params
 from handloom.reporting import reported
 from pipeline import layout
+from pipeline.sources import opened
 
 NEAR_PX: Final = 0.5
 
@@ -50,9 +51,8 @@ def agree(count: int) -> None:
         "registered model": (first, _registered()),
         "exported nets, int8": (first, _finder(HandFinder.load(layout.ONNX, int8=True))),
     }
-    with RhdArchive(layout.raw_archive()) as archive:
-        ids = archive.ids("evaluation")[:count]
-        pictures = [archive.color("evaluation", sample) for sample in ids]
+    source, *_ = opened(Params.load(layout.PARAMS))
+    pictures = [source.picture("evaluation", sample) for sample in source.ids("evaluation")[:count]]
     for name, (reference, way) in ways.items():
         _compare(name, [(reference(p), way(p)) for p in tqdm(pictures, name, unit="picture", leave=False)])
 

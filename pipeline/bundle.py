@@ -71,7 +71,7 @@ def _facts(finder: Any) -> dict[str, str]:
     return {
         "commit": _git("rev-parse", "--short", "HEAD"),
         "date": _git("log", "-1", "--format=%cs"),
-        "source": finder.segment.about["facts"]["source"],
+        "source": " and ".join(finder.segment.about["facts"]["sources"]),
         "size": str(finder.size),
         "crop_size": str(finder.crop_size),
         "photographs": _photographs(finder.segment.about["facts"].get("backgrounds", 0)),
@@ -99,7 +99,7 @@ def _photographs(parts: int) -> str:
     """Say which photographs without a hand the nets learnt from; a file's name begins with its source."""
     if not parts:
         return "none"
-    sources = Counter(path.name.partition("_")[0] for path in layout.backgrounds())
+    sources = Counter(path.name.partition("_")[0] for path in layout.pictures(layout.BACKGROUNDS))
     if not sources:
         raise DataError(f"{layout.BACKGROUNDS}: the nets learnt from photographs there, got none; put them back")
     of = ", ".join(f"{count} {source}" for source, count in sources.items())

@@ -145,8 +145,8 @@ def _table(experiment: Experiment, curves: Mapping[str, Any]) -> str:
     facts = load_facts(layout.prepared(experiment.net))
     shown = [COLUMNS[column] for column in experiment.columns]
     lines = [
-        f"{facts['source'].capitalize()} data, validation split, {facts['rows']['val']:,} rows; training split "
-        f"{facts['rows']['train']:,} rows; preset default with what is named.\n",
+        f"{' and '.join(facts['sources']).capitalize()} data, validation split, {facts['rows']['val']:,} rows; "
+        f"training split {facts['rows']['train']:,} rows; preset default with what is named.\n",
         f"| recipe | changes | steps | {' | '.join(column.title for column in shown)} | gate |",
         "|---" * (len(shown) + 4) + "|",
     ]

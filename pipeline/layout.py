@@ -12,6 +12,10 @@ PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 RAW = Path("data/raw")
 BACKGROUNDS = Path("data/backgrounds")
+CUTOUTS = Path("data/cutouts")
+OWN = Path("data/own")
+USERS = (BACKGROUNDS, CUTOUTS, OWN)
+"""Folders that the user may fill."""
 PREPARED = Path("data/prepared")
 MODELS = Path("models")
 ONNX = Path("onnx")
@@ -21,17 +25,17 @@ FIGURES = Path("figures")
 SAMPLES = Path("samples")
 
 
-def raw_archive() -> Path:
-    """Give the one archive that `download` left; its stem is the name of the source."""
-    archives = sorted(RAW.glob("*.zip"))
-    if len(archives) != 1:
-        raise DataError(f"{RAW}: expected one archive, got '{len(archives)}'; run `dvc repro download`")
-    return archives[0]
+def raw(source: str) -> Path:
+    """Give the archive that `download` left of a source; raises DataError where there is none."""
+    archive = RAW / f"{source}.zip"
+    if not archive.exists():
+        raise DataError(f"{archive}: no such archive, got 'nothing'; run `dvc repro download`")
+    return archive
 
 
-def backgrounds(repository: Path = Path()) -> list[Path]:
-    """Give the photographs without a hand that the user may have put there."""
-    found = (repository / BACKGROUNDS).rglob("*")
+def pictures(folder: Path) -> list[Path]:
+    """Give the pictures that the user may have put into a folder."""
+    found = folder.rglob("*")
     return sorted(path for path in found if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
 
 

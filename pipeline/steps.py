@@ -11,49 +11,52 @@ import click
 import pandas as pd
 
 from handloom import files
-from handloom.errors import Abandoned, DataError
-from handloom.params import Params
-from handloom.tracking import RUNS_PAGE, Run, flatten, root
+from handloom.errors import Abandoned
+from handloom.params import ArchiveParams, Params
+from handloom.tracking import RUNS_PAGE, Run, flatten
 from pipeline import layout
+from pipeline.sources import ARCHIVES, opened
 
 
 def download() -> None:
-    """Leave one archive in data/raw, named after its source."""
-    params = Params.load(layout.PARAMS).download
-    target = layout.RAW / f"{params.source}.zip"
+    """Leave an archive in data/raw of each source that has one, named after it."""
+    params = Params.load(layout.PARAMS)
     layout.RAW.mkdir(parents=True, exist_ok=True)
-    if params.source == "synthetic":
-        from handloom.data.synthetic.archive import write_archive
+    targets = {name: layout.RAW / f"{name}.zip" for name in ARCHIVES if name in params.used}
+    for name, target in targets.items():
+        if name == "synthetic":
+            from handloom.data.synthetic.archive import write_archive
 
-        write_archive(target, **params.synthetic.model_dump())
-    else:
-        from handloom.data.download import Remote, adopt, fetch
-
-        rhd = params.rhd
-        source = Path(rhd.zip) if rhd.zip else layout.downloads() / "RHD_v1-1.zip"
-        if not rhd.zip:
-            fetch(Remote(rhd.url, rhd.size, rhd.sha256), source)
-        adopt(source, target)
-    for other in set(layout.RAW.glob("*.zip")) - {target}:
+            write_archive(target, **params.download.synthetic.model_dump())
+        else:
+            obtain(getattr(params.download, name), target)
+    for other in set(layout.RAW.glob("*.zip")) - set(targets.values()):
         other.unlink()  # of a source chosen earlier; DVC would have deleted it
-    _say(f"{target}: {target.stat().st_size / 1e6:,.0f} MB", "python -m pipeline.stage preprocess")
+    sizes = ", ".join(f"{target}: {target.stat().st_size / 1e6:,.0f} MB" for target in targets.values())
+    _say(sizes or f"{layout.RAW}: no source has an archive", "python -m pipeline.stage preprocess")
+
+
+def obtain(params: ArchiveParams, target: Path) -> None:
+    """Fetch a real archive, unless the user has it, and take it over as `target`."""
+    from handloom.data.download import Remote, adopt, fetch
+
+    source = Path(params.zip) if params.zip else layout.downloads() / params.url.rpartition("/")[2]
+    if not params.zip:
+        fetch(Remote(params.url, params.size, params.sha256), source)
+    adopt(source, target)
 
 
 def preprocess() -> None:
-    """Write data/prepared from the archive."""
-    from handloom.data.prepare import prepare
+    """Write data/prepared from all sources."""
+    from handloom.data.prepare import num_samples, prepare
 
-    params = Params.load(layout.PARAMS).preprocess
-    photographs = layout.backgrounds()
-    if not photographs and layout.backgrounds(root()):
-        raise DataError(
-            f"{layout.BACKGROUNDS}: must hold the repository's photographs, got none in this copy of it; "
-            f"queue the experiment with `--copy-paths {layout.BACKGROUNDS}`"
-        )
-    index = prepare(layout.raw_archive(), layout.PREPARED, params, photographs)
+    params = Params.load(layout.PARAMS)
+    photographs = layout.pictures(layout.BACKGROUNDS)
+    tested_only = [name for name, weight in params.used.items() if not weight]
+    index = prepare(opened(params), layout.PREPARED, params.preprocess, photographs, tested_only=tested_only)
     reasons = index["status"].where(~index["status"].str.startswith("unreadable"), "unreadable").value_counts()
     hands = ", ".join(f"{count:,} {status}" for status, count in reasons.items())
-    pictures = f"{len(index) // 2:,} pictures and parts of {len(photographs)} photographs without a hand"
+    pictures = f"{num_samples(index):,} pictures and parts of {len(photographs)} photographs without a hand"
     _say(f"{layout.PREPARED}: {pictures}; hands: {hands}", "python -m pipeline.stage train segment")
 
 
@@ -87,17 +90,19 @@ def trained(
 
     task = TASKS[net]
     folder = layout.prepared(net)
-    data = task.data.load(folder, "train"), task.data.load(folder, "val")
+    weights = Params.load(layout.PARAMS).used
+    data = task.data.load(folder, "train", weights), task.data.load(folder, "val")
     facts = load_facts(folder)
     deps = {str(path): files.dvc_hash(path) for path in layout.deps("train", net)}
-    key = checkpoint.key_of(stage, params.model_dump(), deps)
+    key = checkpoint.key_of(stage, {"sources": weights, **params.model_dump()}, deps)
     resume = checkpoint.Resume(layout.checkpoints(), stage.replace("@", "-"), key)
     tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
     with distributed.team() as team:
         if not team.leads:
             training.train(task, data, params, resume, tracking.Nobody(), team)
             raise SystemExit(0)  # the first process writes what came of it
-        with resume.locked(), tracking.run(stage, key, {net: params.model_dump(), "facts": facts}, tags) as run:
+        noted = {net: params.model_dump(), "sources": weights, "facts": facts}
+        with resume.locked(), tracking.run(stage, key, noted, tags) as run:
             try:
                 result = training.train(task, data, params, resume, watch(run), team)
             except Abandoned:
@@ -107,7 +112,7 @@ def trained(
                 "task": net,
                 "outputs": task.outputs(params),
                 "params": params.model_dump(),
-                "facts": facts,
+                "facts": facts | {"weights": weights},
                 "key": key,
             }
             checkpoint.save_model(model, result.average, about)
@@ -122,10 +127,10 @@ def trained(
 
 def evaluate() -> None:
     """Write metrics, plots, figures and per-sample tables of the test split."""
-    params = Params.load(layout.PARAMS).evaluate
+    whole = Params.load(layout.PARAMS)
+    params = whole.evaluate
 
     from handloom import checkpoint, evaluation, plots
-    from handloom.data.rhd import RhdArchive
     from handloom.inference import HandFinder
     from handloom.tasks import POSE, SEGMENT
 
@@ -135,16 +140,19 @@ def evaluate() -> None:
     of_masks = evaluation.evaluate_segment(
         segment, masks, size, flip=params.flip_test, scales=params.mask_scales, resamples=resamples
     )
-    found = evaluation.find_hands(of_masks.predictions, masks, hands)
-    with RhdArchive(layout.raw_archive()) as archive:
-        of_hands = evaluation.evaluate_pose(pose, hands, found, archive, size, resamples)
-        ids = [int(masks.ids[row]) for row in plots.spread(len(masks), (count + 1) // 2)]
-        crops = plots.crop_pictures(HandFinder(segment, pose), archive, ids)
+    found, sources = evaluation.find_hands(of_masks.predictions, masks, hands), opened(whole)
+    of_hands = evaluation.evaluate_pose(pose, hands, found, sources, size, resamples)
+    shown = (
+        sources[masks.sources[row]].picture("evaluation", int(masks.ids[row]))
+        for row in plots.spread(len(masks), (count + 1) // 2)
+    )
+    crops = plots.crop_pictures(HandFinder(segment, pose), shown)
     figures = {
         "curves_segment": plots.training_curves(SEGMENT, pd.read_csv(layout.training_curve("segment"))),
         "curves_pose": plots.training_curves(POSE, pd.read_csv(layout.training_curve("pose"))),
         "crops": crops,
         "masks": plots.mask_pictures(of_masks.predictions, masks, count),
+        "worst": plots.worst_masks(of_masks.predictions, masks, of_masks.samples["iou"].to_numpy()),
         "keypoints": plots.keypoint_pictures(POSE, of_hands.predictions, hands, count),
         "pck": plots.pck_curve(of_hands.tables["pck"], of_hands.tables["keypoints"]),
         "reliability": plots.reliability(of_hands.tables["reliability"]),
@@ -232,11 +240,16 @@ def _track_export(finder: Any, pictures: Any, figures: dict[str, Any], params: d
 
 def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> None:
     mask, hand = scores["segment"], scores["pose"]
-    click.echo(
-        f"\nTest split of '{facts_of['source']}', {mask['num_pictures']:,} pictures, {hand['num_hands']:,} hands:"
-    )
+    sources = " and ".join(facts_of["sources"])
+    click.echo(f"\nTest split of {sources}, {mask['num_pictures']:,} pictures, {hand['num_hands']:,} hands:")
     low, high = mask["iou_mean.low"], mask["iou_mean.high"]
     click.echo(f"  masks      mean IoU {mask['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {mask['iou_median']:.3f}")
+    for name, own in mask.get("by_source", {}).items():
+        low, high = own["iou_mean.low"], own["iou_mean.high"]
+        click.echo(
+            f"    {name:9}mean IoU {own['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {own['iou_median']:.3f}  "
+            f"{own['num_pictures']:,} pictures"
+        )
     precision, recall = mask["box_precision_0.5"], mask["box_recall_0.5"]
     click.echo(
         f"  boxes      mean IoU {hand['box_iou_mean']:.3f}  at 0.5: precision {precision:.1%} recall {recall:.1%}"

@@ -10,6 +10,7 @@ import torch
 from handloom import export
 from handloom.checkpoint import load_model, save_model
 from handloom.data.prepare import prepare
+from handloom.data.rhd import RhdSource
 from handloom.data.synthetic.archive import write_archive
 from handloom.models.build import build
 from handloom.params import Params
@@ -35,7 +36,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(archive: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What preprocess makes of it."""
     folder = tmp_path_factory.mktemp("data") / "prepared"
-    prepare(archive, folder, params.preprocess.model_copy(update={"val_fraction": 0.25}), workers=2)
+    prepare(
+        [RhdSource("synthetic", archive)],
+        folder,
+        params.preprocess.model_copy(update={"val_fraction": 0.25}),
+        workers=2,
+    )
     return folder
 
 
@@ -53,7 +59,7 @@ def models(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "task": task.name,
             "outputs": task.outputs(chosen),
             "params": chosen.model_dump(),
-            "facts": {"source": "synthetic", "rows": {"train": 18}, "image_size": 128, "crop_scale": 1.3},
+            "facts": {"sources": ["synthetic"], "rows": {"train": 18}, "image_size": 128, "crop_scale": 1.3},
         }
         net = build(*task.outputs(chosen), chosen.model.model_dump())
         next(head for name, head in net.named_modules() if name.endswith("head")).bias.data[0] += (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from handloom import heatmaps, images, plots
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
-from handloom.data.rhd import RhdArchive
+from handloom.data.rhd import RhdArchive, RhdSource
 from handloom.evaluation import (
     LIKELY_SIDE,
     MIN_OVERLAP,
@@ -107,8 +107,7 @@ def found_in(labels: np.ndarray) -> dict[str, np.ndarray]:
 
 def evaluated(model: Model, hands: PoseSet, masks: SegmentSet, archive: Path) -> Any:
     found = find_hands(found_in(labels_of(masks.masks[:])), masks, hands)
-    with RhdArchive(archive) as raw:
-        return evaluate_pose(model, hands, found, raw, len(hands), FEW)
+    return evaluate_pose(model, hands, found, [RhdSource("synthetic", archive)], len(hands), FEW)
 
 
 def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentSet) -> None:
@@ -178,8 +177,7 @@ def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: Segment
     assert apart.any()
     assert found.iou[apart].min() == 1.0  # hands that are alone in their picture
     assert found.iou[~apart].mean() > 0.9  # others may touch or lie in pieces
-    with RhdArchive(archive) as raw:
-        again = recrop(hands, found, raw)
+    again = recrop(hands, found, [RhdSource("synthetic", archive)])
     assert np.abs(again.boxes - hands.boxes)[apart].max() <= 2 * 320 / 128
     there = to_images(again.keypoints, again.boxes, again.size)
     assert np.abs(there - to_images(hands.keypoints[:], hands.boxes[:], hands.size)).max() < 1e-3
@@ -201,9 +199,9 @@ def test_a_missed_hand_is_read_where_one_is_likeliest_beside_the_found_ones(
     middle, side = np.array([(crop.left + crop.right) / 2, (crop.top + crop.bottom) / 2]), LIKELY_SIDE * 320
     assert middle == pytest.approx(np.array([93, 23]) * 320 / 128, abs=320 / 128)
     assert (crop.width, crop.height) == pytest.approx((side, side))
-    with RhdArchive(archive) as raw:
-        again = recrop(hands, found, raw)
-        picture = raw.color("evaluation", int(hands.ids[hand]))
+    source = RhdSource("synthetic", archive)
+    again = recrop(hands, found, [source])
+    picture = source.picture("evaluation", int(hands.ids[hand]))
     assert np.array_equal(again.images[hand], images.crop(picture, crop, again.size))
     there = to_images(again.keypoints, again.boxes, again.size)
     assert np.abs(there - to_images(hands.keypoints[:], hands.boxes[:], hands.size)).max() < 1e-3
@@ -293,3 +291,6 @@ def test_figures_are_pictures_of_the_expected_size(
     assert again == plots.pck_curve(report.tables["pck"], report.tables["keypoints"])
     assert plots.reliability(report.tables["reliability"]).startswith(b"\x89PNG")
     assert plots.spread(9, 3) == [0, 4, 8]
+    worst = plots.worst_masks({"masks": masks.masks[:] > 0}, masks, np.linspace(1, 0, len(masks)))
+    path.write_bytes(worst)
+    assert images.read(path).std() > 10

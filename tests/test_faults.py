@@ -100,7 +100,7 @@ def test_a_bad_sample_stops_preprocess(
     assert code == 3, said
     assert len(said.splitlines()) == 1, said
     assert said.startswith("error: data/raw/synthetic.zip: ")
-    assert "1 of 32 samples of synthetic.zip are unreadable" in said
+    assert "1 of 32 samples of synthetic are unreadable" in said
     assert "preprocess.max_bad_fraction" in said
     assert [word for word in words if word not in said] == []
     assert not (workplace / "data" / "prepared").exists()
@@ -130,11 +130,15 @@ def test_a_truncated_zip(workplace: Path, archive: Path) -> None:
 
 def test_a_missing_archive(workplace: Path) -> None:
     code, said = stage(workplace, "preprocess")
-    assert (code, said) == (3, "error: data/raw: expected one archive, got '0'; run `dvc repro download`")
+    assert (code, said) == (
+        3,
+        "error: data/raw/synthetic.zip: no such archive, got 'nothing'; run `dvc repro download`",
+    )
 
 
 def test_a_zip_the_user_names_that_is_not_there(workplace: Path) -> None:
-    edit(workplace, "source: synthetic", "source: rhd")
+    edit(workplace, "synthetic: 1.0           #", "synthetic: null\n  rhd: 1.0 #")
+    edit(workplace, "  rhd: null                #", "  #")
     edit(workplace, "zip: null", "zip: elsewhere/RHD_v1-1.zip")
     code, said = stage(workplace, "download")
     assert code == 3, said
@@ -164,7 +168,7 @@ def test_a_split_without_hands(workplace: Path, archive: Path) -> None:
     edit(workplace, "min_hand_pixels: 150", "min_hand_pixels: 99999")
     code, said = stage(workplace, "preprocess")
     assert code == 3, said
-    assert said.startswith("error: data/raw/synthetic.zip: no hand for the train split, got '0'; take more samples")
+    assert said.startswith("error: synthetic: no hand for the train split, got '0'; take more samples")
     assert not (workplace / "data" / "prepared").exists()
 
 
@@ -222,7 +226,8 @@ def test_evaluating_without_a_model(workplace: Path, prepared: Path) -> None:
 
 
 def test_the_rhd_source_accepts_a_zip_that_is_there(workplace: Path, archive: Path) -> None:
-    edit(workplace, "source: synthetic", "source: rhd")
+    edit(workplace, "synthetic: 1.0           #", "synthetic: null\n  rhd: 1.0 #")
+    edit(workplace, "  rhd: null                #", "  #")
     edit(workplace, "zip: null", f"zip: {archive}")
     code, said = stage(workplace, "download")
     assert code == 0, said

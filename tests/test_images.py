@@ -18,8 +18,8 @@ def test_shrink_is_the_mean_of_what_a_pixel_covers() -> None:
 
 def test_a_pixel_is_hand_where_hands_cover_half_of_it() -> None:
     sides = np.array([[1, 1, 0, 0], [1, 2, 0, 1], [2, 0, 0, 0], [0, 0, 0, 0]], np.uint8)
-    assert images.shrink_sides(sides, 2).tolist() == [[1, 0], [0, 0]]
-    assert images.shrink_sides(np.array([[2, 1], [2, 0]], np.uint8), 1).tolist() == [[2]]
+    assert images.shrink_labels(sides, 2).tolist() == [[1, 0], [0, 0]]
+    assert images.shrink_labels(np.array([[2, 1], [2, 0]], np.uint8), 1).tolist() == [[2]]
 
 
 def test_a_crop_of_its_own_size_is_the_picture_itself() -> None:

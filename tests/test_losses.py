@@ -91,7 +91,7 @@ def test_centres_are_the_means_of_each_hands_pixels() -> None:
     along = (torch.arange(8) + 0.5) / 8
     places = torch.stack(torch.meshgrid(along, along, indexing="xy"))
     true = torch.where(left > 0, torch.tensor([2 / 8, 3 / 8]).view(2, 1, 1), torch.tensor([6 / 8, 7 / 8]).view(2, 1, 1))
-    ways = (true - places).unsqueeze(0)
-    assert losses.centre_distance(ways, left, right) < 1e-3
-    assert torch.isclose(losses.centre_distance(ways + 0.1, left, right), torch.tensor(0.1 * 2**0.5), atol=1e-3)
-    assert losses.centre_distance(ways, left * 0, right * 0) == 0
+    ways, hands = (true - places).unsqueeze(0), torch.stack([left, right], dim=1)
+    assert losses.centre_distance(ways, hands) < 1e-3
+    assert torch.isclose(losses.centre_distance(ways + 0.1, hands), torch.tensor(0.1 * 2**0.5), atol=1e-3)
+    assert losses.centre_distance(ways, hands * 0) == 0

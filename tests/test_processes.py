@@ -8,6 +8,7 @@ import pytest
 
 from handloom import processes
 from handloom.data.prepare import prepare
+from handloom.data.rhd import RhdSource
 from handloom.data.synthetic.archive import write_archive
 from handloom.errors import EnvironmentFault
 from handloom.params import Params
@@ -58,14 +59,14 @@ def test_a_cluster_gives_the_same_bytes(
     cluster: str, tmp_path: Path, archive: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_archive(tmp_path / "local.zip", seed=3, num_training=40, num_evaluation=3, workers=2)
-    prepare(archive, tmp_path / "local", params.preprocess, workers=2)
+    prepare([RhdSource("synthetic", archive)], tmp_path / "local", params.preprocess, workers=2)
     monkeypatch.setenv(processes.SCHEDULER, cluster)
     monkeypatch.chdir(tmp_path)
     with processes.pool() as pool:
         assert pool.workers == 2
         assert set(pool.in_order(folder_of, range(50))) == {str(tmp_path)}
     write_archive(Path("far.zip"), seed=3, num_training=40, num_evaluation=3)
-    prepare(archive, Path("far"), params.preprocess)
+    prepare([RhdSource("synthetic", archive)], Path("far"), params.preprocess)
     assert (tmp_path / "far.zip").read_bytes() == (tmp_path / "local.zip").read_bytes()
     names = sorted(path.relative_to("local") for path in Path("local").rglob("*.*"))
     assert len(names) > 20

@@ -28,7 +28,7 @@ def wrong(logit: float, truth: float) -> float:
 def loss(numbers: torch.Tensor, hand: torch.Tensor, visible: torch.Tensor, params: object) -> float:
     count = len(numbers)
     points, mask = torch.full((count, 21, 2), 15.5), torch.zeros(count, SIZE, SIZE)
-    target = Keypoints(points, visible, hand.clone(), hand, mask)  # every hand is a right one
+    target = Keypoints(points, visible, hand.clone(), hand, hand, hand, mask)  # every hand is a right one
     maps = torch.zeros(count, 21, SIZE // 4, SIZE // 4)
     return float(POSE.loss(Output(maps, numbers), target, params, SIZE))
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from handloom.checkpoint import Resume
+from handloom.data.mixture import Mixture
 from handloom.errors import CheckpointError, EnvironmentFault, TrainingFailed
 from handloom.params import Params, TrainParams
 from handloom.tasks import POSE, SEGMENT, Task
 from handloom.tracking import Nobody
-from handloom.training import batch_rows, bfloat16, learning_rate, train
+from handloom.training import bfloat16, learning_rate, train
 
 QUICK = {"epochs": 2.0, "batch_size": 8, "validate_every": 3, "checkpoint_every": 2, "gate_after": 0, "clip_norm": 1.0}
 TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
@@ -57,7 +58,7 @@ def test_products_are_bfloat16_only_where_that_is_asked_for_and_in_hardware(
 
 
 def test_every_epoch_sees_every_row_once() -> None:
-    rows = np.concatenate([batch_rows(step, 4, 10, seed=1) for step in range(5)])
+    rows = np.concatenate([Mixture.of_all(10).batch(step, 4, seed=1) for step in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
     assert rows[:10].tolist() != rows[10:].tolist()
 
@@ -84,7 +85,7 @@ def test_it_overfits_eight_samples(task: Task, prepared: Path, params: Params, t
     )
     whole = task.data.load(prepared / task.name, "train")
     arrays = {name: value[:8] for name, value in vars(whole).items() if isinstance(value, np.ndarray)}
-    eight = replace(whole, **arrays)
+    eight = replace(whole, **arrays, mixture=Mixture.of_all(8))
     result = train(task, (eight, eight), steady, Resume(tmp_path, task.name, "k"), Nobody())
     assert result.validations[-1][f"val_{task.headline}"] > 0.9
 

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from handloom import images, masks, metrics
 from handloom.checkpoint import Model
-from handloom.data.prepared import LEFT, RIGHT, PoseSet, SegmentSet
-from handloom.data.rhd import SIZE, RhdArchive
+from handloom.data.prepared import PoseSet, SegmentSet
+from handloom.data.source import LEFT, OTHERS, RIGHT, Source
+from handloom.errors import DataError
 from handloom.geometry import Box, to_images
 from handloom.prediction import FlipTest, ScaleTest, device, predict
-from handloom.protocols import PROTOCOLS, Protocol
+from handloom.protocols import MMPOSE, PROTOCOLS, Protocol
 from handloom.skeleton import NAMES
 from handloom.tasks import POSE, SEGMENT, Predictions, Task, params_of
 
@@ -63,29 +64,46 @@ def evaluate_segment(
 ) -> Report:
     """Score masks, hand against background as the 2019 report does and left against right, at the net's input size."""
     predictions = _predict(model, SEGMENT, test, batch_size, flip=flip, scales=scales)
-    true = test.masks[:] > 0
-    intersection, union = metrics.overlap(predictions["masks"], true)
+    true = test.hands()
+    intersection, union = metrics.overlap(predictions["masks"] & test.counted(), true)
     samples = pd.DataFrame(
         {
+            "source": np.array(test.names)[test.sources],
             "sample_id": test.ids[:],
             "iou": metrics.iou(intersection, union),
             "predicted_pixels": predictions["masks"].sum(axis=(1, 2)),
             "true_pixels": true.sum(axis=(1, 2)),
         }
     )
-    ious = samples["iou"].to_numpy()
-    pictures = [np.array([row]) for row in range(len(test))]
-    spread = metrics.bootstrap(lambda rows: {"iou_mean": float(ious[rows].mean())}, pictures, resamples)
     boxes = box_scores(predictions["labels"], test)
-    scores = {"num_pictures": len(test), **SEGMENT.score(predictions, test), **boxes, **_intervals(spread)}
+    spread = _spread_of_ious(samples, resamples)
+    scores: dict[str, Any] = {"num_pictures": len(test), **SEGMENT.score(predictions, test), **boxes, **spread}
+    if len(test.names) > 1:
+        scores["by_source"] = {
+            str(name): {
+                "num_pictures": len(own),
+                "iou_mean": float(own["iou"].mean()),
+                "iou_median": float(own["iou"].median()),
+                **_spread_of_ious(own, resamples),
+            }
+            for name, own in samples.groupby("source", sort=False)
+        }
     return Report(predictions, scores, samples, {})
+
+
+def _spread_of_ious(samples: pd.DataFrame, resamples: int) -> dict[str, float]:
+    """Give the ends of the 95 % interval of a mean IoU."""
+    ious = samples["iou"].to_numpy()
+    pictures = [np.array([row]) for row in range(len(ious))]
+    return _intervals(metrics.bootstrap(lambda rows: {"iou_mean": float(ious[rows].mean())}, pictures, resamples))
 
 
 def box_scores(labels: NDArray[np.uint8], truth: SegmentSet) -> dict[str, float]:
     """Give how many found boxes are a hand's and how many hands have one, both at an IoU of at least 0.5."""
     found_overlaps, true_overlaps = [], []
     for said, sides in zip(labels, truth.masks, strict=True):
-        hands = [own for own in (sides == LEFT, sides == RIGHT) if own.sum() >= masks.MIN_SHARE * own.size]
+        of_each = (sides == label for label in (LEFT, RIGHT, *OTHERS))
+        hands = [own for own in of_each if own.sum() >= masks.MIN_SHARE * own.size]
         true = np.array([_edges(masks.tight_box(own)) for own in hands]).reshape(-1, 4)
         found = np.array([_edges(box) for box in masks.boxes(said)]).reshape(-1, 4)
         found_overlaps += [metrics.box_iou(true, box).max(initial=0) for box in found]
@@ -115,32 +133,41 @@ class FoundHands:
 
 def find_hands(said: Predictions, truth: SegmentSet, hands: PoseSet) -> FoundHands:
     """Give the crop of every hand of `hands` by predicted `labels` and `logits` (N, S, S) of the same pictures."""
-    rows = {int(sample): row for row, sample in enumerate(truth.ids)}
-    scale = SIZE / truth.size
+    rows = {sample: row for row, sample in enumerate(_samples(truth))}
     crops, ious = [], np.zeros(len(hands))
-    for hand, (sample, side) in enumerate(zip(hands.ids, hands.sides, strict=True)):
-        row = rows[int(sample)]
-        own = truth.masks[row] == side
+    for hand, (sample, side) in enumerate(zip(_samples(hands), hands.sides, strict=True)):
+        if (row := rows.get(sample)) is None:
+            raise DataError(
+                f"{truth.names[sample[0]]}: picture {sample[1]} has keypoints and no mask to compare with; "
+                "add its mask, or leave it out of evaluation.txt"
+            )
+        own = (truth.masks[row] == side) & (side <= RIGHT)
+        scale = float(hands.picture_px[hand]) / truth.size
         # a mask of a few pixels may vanish at the net's size: then its crop tells where it was
         true = _edges(masks.tight_box(own)) * scale if own.any() else _unscaled(hands, hand)
         found = np.array([_edges(box) for box in masks.boxes(said["labels"][row])]).reshape(-1, 4) * scale
         overlaps = metrics.box_iou(found, true)
         ious[hand] = overlaps.max(initial=0)
         if ious[hand] < MIN_OVERLAP:
-            crops.append(_likeliest(said["logits"][row], said["labels"][row]))
+            crops.append(_likeliest(said["logits"][row], said["labels"][row], float(hands.picture_px[hand])))
         else:
             crops.append(Box(*map(float, found[overlaps.argmax()])).square(hands.crop_scale))
     return FoundHands(crops, ious)
 
 
-def _likeliest(logits: NDArray[np.floating], labels: masks.Labels) -> Box:
-    """Give the square, px of the source picture, about the place where most speaks for a hand beside the found ones."""
+def _samples(of: SegmentSet | PoseSet) -> list[tuple[int, int]]:
+    """Give of which sample each row is: source and id."""
+    return list(zip(of.sources.tolist(), of.ids.tolist(), strict=True))
+
+
+def _likeliest(logits: NDArray[np.floating], labels: masks.Labels, side_px: float) -> Box:
+    """Give the square where most speaks for a hand beside the found ones, px of a picture `side_px` wide or high."""
     size = len(labels)
     found = ndimage.binary_dilation(labels > 0, iterations=size // 32)
     near = ndimage.gaussian_filter(np.where(found, 0, special.expit(logits)), size / 24)
     row, column = np.unravel_index(near.argmax(), near.shape)
     x, y, half = (column + 0.5) / size, (row + 0.5) / size, LIKELY_SIDE / 2
-    return Box(*(float(edge) * SIZE for edge in (x - half, y - half, x + half, y + half)))
+    return Box(*(float(edge) * side_px for edge in (x - half, y - half, x + half, y + half)))
 
 
 def _edges(box: Box) -> NDArray[np.float64]:
@@ -151,14 +178,13 @@ def _unscaled(hands: PoseSet, row: int) -> NDArray[np.float64]:
     return _edges(hands.box(row).square(1 / hands.crop_scale))
 
 
-def recrop(hands: PoseSet, found: FoundHands, archive: RhdArchive) -> PoseSet:
-    """Give the same hands on the crops of their found boxes; `archive` holds their pictures in its evaluation split."""
+def recrop(hands: PoseSet, found: FoundHands, sources: Sequence[Source]) -> PoseSet:
+    """Give the same hands on the crops of their found boxes; `sources` have their pictures in the evaluation split."""
     crops, boxes, keypoints = [], [], []
-    latest: tuple[int, Any] = (-1, None)
-    for row in tqdm(range(len(hands)), desc="predicted crops", unit="hand", leave=False):
-        sample = int(hands.ids[row])
+    latest: tuple[tuple[int, int], Any] = ((-1, -1), None)
+    for row, sample in enumerate(tqdm(_samples(hands), desc="predicted crops", unit="hand", leave=False)):
         if sample != latest[0]:
-            latest = sample, archive.color("evaluation", sample)
+            latest = sample, sources[sample[0]].picture("evaluation", sample[1])
         box = found.crops[row]
         crops.append(images.crop(latest[1], box, hands.size))
         boxes.append(_edges(box))
@@ -168,10 +194,10 @@ def recrop(hands: PoseSet, found: FoundHands, archive: RhdArchive) -> PoseSet:
 
 
 def evaluate_pose(
-    model: Model, test: PoseSet, found: FoundHands, archive: RhdArchive, batch_size: int, resamples: int
+    model: Model, test: PoseSet, found: FoundHands, sources: Sequence[Source], batch_size: int, resamples: int
 ) -> Report:
     """Score keypoints under both protocols and on both crops, with the gap between the crops."""
-    sets = {"true_crop": test, "predicted_crop": recrop(test, found, archive)}
+    sets = {"true_crop": test, "predicted_crop": recrop(test, found, sources)}
     true_px = to_images(test.keypoints[:], test.boxes[:], test.size)
     said = {
         (crop, flip): _predict(model, POSE, samples, batch_size, flip=flip)
@@ -187,6 +213,8 @@ def evaluate_pose(
             said_px = to_images(keypoints, samples.boxes[:], samples.size)
             errors[protocol.name, crop] = protocol.errors_px(said_px, true_px, test.visible[:])
         scores[protocol.name] = _score(protocol, [errors[protocol.name, crop] for crop in CROPS], test, resamples)
+    if len(test.names) > 1:
+        scores["by_source"] = _by_source(errors, test)
     headline = said["true_crop", True]
     reliability = metrics.calibration_table(headline["visible"].ravel(), test.visible[:].ravel())
     scores |= _heads(headline, test, reliability)
@@ -210,8 +238,8 @@ def _score(
 ) -> dict[str, dict[str, float]]:
     """Give a protocol's figures on both crops, with intervals, and the gap: predicted over true crop's mean error."""
     counted = test.dominant[:] if protocol.dominant_only else np.ones(len(test), bool)
-    ids = test.ids[counted]
     rows = np.flatnonzero(counted)
+    ids = test.sources[counted].astype(np.int64) * 2**32 + test.ids[counted]
     pictures = [rows[ids == sample] for sample in np.unique(ids)]
     of = [protocol.figures_of(each, test.pck_px[:]) for each in errors]
 
@@ -229,11 +257,22 @@ def _score(
     return result
 
 
+def _by_source(errors: dict[tuple[str, str], NDArray[np.float64]], test: PoseSet) -> dict[str, Any]:
+    """Give mmpose's figures on both crops for the hands of each source that has any."""
+    rows = {name: np.flatnonzero(test.sources == place) for place, name in enumerate(test.names)}
+    return {
+        name: {"num_hands": len(own)}
+        | {crop: MMPOSE.figures_of(errors["mmpose", crop], test.pck_px[:])(own) for crop in CROPS}
+        for name, own in rows.items()
+        if len(own)
+    }
+
+
 def _heads(said: Predictions, test: PoseSet, reliability: NDArray[np.float64]) -> dict[str, float]:
     """Give how good the pose net is at what it says beside keypoints: the side, the visibility, and that it is one."""
-    right = test.sides[:] == RIGHT
+    right, known = test.sides[:] == RIGHT, test.sides[:] <= RIGHT
     return {
-        "side_accuracy": float(((said["right"] > 0.5) == right).mean()),
+        "side_accuracy": float(((said["right"] > 0.5) == right)[known].mean()),
         "hand_recall_0.5": float((said["hand"] >= 0.5).mean()),
         "visible_calibration_error": metrics.calibration_error(reliability),
         "visible_brier": float(((said["visible"] - test.visible[:]) ** 2).mean()),
@@ -263,8 +302,9 @@ def _hands(
     columns = {f"error_px.{name}": shown[:, i] for i, name in enumerate(NAMES)}
     return pd.DataFrame(
         {
+            "source": np.array(test.names)[test.sources],
             "sample_id": test.ids[:],
-            "hand": np.where(test.sides[:] == LEFT, "left", "right"),
+            "hand": np.array(("none", "left", "right", "unknown"))[test.sides],
             "dominant": test.dominant[:],
             "num_visible": test.visible.sum(axis=1),
             "pck_box_px": test.pck_px[:],

@@ -111,18 +111,21 @@ def shrink_square(picture: Picture, size: int) -> Picture:
         picture = np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0)))
     if rows == columns:
         return shrink(picture, size)
-    square = np.zeros((size, size, 3), np.uint8)
+    square = np.zeros((size, size, *picture.shape[2:]), np.uint8)
     square[:rows, :columns] = _averaged(picture, rows, columns)
     return square
 
 
-def shrink_sides(sides: Picture, size: int) -> Picture:
-    """Area-filter a mask of 0 background, 1 left, 2 right to (size, size).
+def shrink_labels(labels: Picture, size: int) -> Picture:
+    """Area-filter a mask (H, W) of labels, 0 background, padded right and below with it to a square, to (size, size).
 
-    A pixel is hand where hands cover at least half of it, and takes the side that covers more.
+    A pixel is labelled where labels cover at least half of it; it takes what covers most, the lowest of equals.
     """
-    left, right = (shrink((sides == side) * np.uint8(255), size).astype(np.int16) for side in (1, 2))
-    return np.where(left + right >= 128, np.where(right > left, 2, 1), 0).astype(np.uint8)
+    found = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:]).astype(np.uint8) + 1
+    if not len(found):
+        return np.zeros((size, size), np.uint8)
+    shares = np.stack([shrink_square((labels == label) * np.uint8(255), size) for label in found]).astype(np.int16)
+    return np.where(shares.sum(axis=0) >= 128, found[shares.argmax(axis=0)], 0).astype(np.uint8)
 
 
 def crop(picture: Picture, box: Box, size: int) -> Picture:

@@ -5,38 +5,44 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def mask_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
-    """Give the mean binary cross-entropy per pixel; (B, H, W) logits of a hand, (B, H, W) 0 or 1."""
-    return functional.binary_cross_entropy_with_logits(logits, mask)
+def mask_cross_entropy(logits: Tensor, mask: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Give the mean binary cross-entropy per pixel; (B, H, W) logits of a hand, (B, H, W) 0 or 1.
+
+    `counted` (B, H, W), 0 or 1, names the pixels that count; None: all.
+    """
+    if counted is None:
+        return functional.binary_cross_entropy_with_logits(logits, mask)
+    return binary_cross_entropy(logits, mask, counted)
 
 
-def soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
+def soft_iou(logits: Tensor, mask: Tensor, counted: Tensor | None = None) -> Tensor:
     """Give 1 - IoU of the hand's probability per picture, then the mean; (B, H, W) logits, (B, H, W) 0 or 1.
 
-    The 1 added above and below makes an empty mask count for nothing but false hands.
+    The 1 added above and below makes an empty mask count for nothing but false hands. `counted` as above; the mask is 0
+    where it is.
     """
-    probability = logits.sigmoid()
+    probability = logits.sigmoid() if counted is None else logits.sigmoid() * counted
     intersection = (probability * mask).sum(dim=(1, 2))
     union = probability.sum(dim=(1, 2)) + mask.sum(dim=(1, 2)) - intersection
     return 1 - ((intersection + 1) / (union + 1)).mean()
 
 
-def centre_distance(offsets: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def centre_distance(offsets: Tensor, hands: Tensor) -> Tensor:
     """Give the mean distance between where hand pixels say their hand's centre lies and where it does.
 
-    (B, 2, H, W) offsets (x, y) from each pixel to its hand's centre, in sides of the picture; two (B, H, W), the share
-    of each pixel that the left and the right hand cover. A centre is the mean of its hand's pixels.
+    (B, 2, H, W) offsets (x, y) from each pixel to its hand's centre, in sides of the picture; (B, N, H, W), the share
+    of each pixel that each of N hands covers. A centre is the mean of its hand's pixels.
     """
-    height, width = left.shape[-2:]
-    along = [(torch.arange(n, device=left.device) + 0.5) / n for n in (width, height)]
+    height, width = hands.shape[-2:]
+    along = [(torch.arange(n, device=hands.device) + 0.5) / n for n in (width, height)]
     places = torch.stack(torch.meshgrid(*along, indexing="xy"))
-    distance = left.new_zeros(())
-    for own in (left, right):
+    distance = hands.new_zeros(())
+    for own in hands.unbind(dim=1):
         pixels = own.sum(dim=(1, 2)).clamp(min=1)
         centre = (places * own.unsqueeze(1)).sum(dim=(2, 3)) / pixels.unsqueeze(1)
         away = (places + offsets - centre[..., None, None]).square().sum(dim=1).add(1e-8).sqrt()
         distance = distance + (away * own).sum()
-    return distance / (left + right).sum().clamp(min=1)
+    return distance / hands.sum(dim=1).sum().clamp(min=1)
 
 
 def heatmap_cross_entropy(logits: Tensor, along_x: Tensor, along_y: Tensor, visible: Tensor) -> Tensor:

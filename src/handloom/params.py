@@ -37,8 +37,8 @@ class SyntheticParams(Section):
     """Of the training split."""
 
 
-class RhdParams(Section):
-    """The real archive: 7 GB, research only."""
+class ArchiveParams(Section):
+    """A real archive: gigabytes, research only."""
 
     zip: str | None
     """A copy that is already on this machine; null downloads `url`."""
@@ -50,18 +50,18 @@ class RhdParams(Section):
 
 
 class DownloadParams(Section):
-    """Where the raw archive comes from."""
+    """Where each archive comes from."""
 
-    source: Literal["synthetic", "rhd"]
     synthetic: SyntheticParams
-    rhd: RhdParams
+    rhd: ArchiveParams
+    freihand: ArchiveParams
 
 
 class CutoutsParams(Section):
     """Pictures composed of the hands in data/cutouts."""
 
-    num_training: Annotated[int, Field(ge=0)]
-    num_evaluation: Annotated[int, Field(ge=0)]
+    num_training: Count
+    num_evaluation: Count
 
 
 class PreprocessParams(Section):
@@ -85,7 +85,8 @@ class PreprocessParams(Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     """Share of the training split set aside for validation."""
     max_bad_fraction: Fraction
-    """Unreadable samples are left out and counted up to this share of the archive; 0 allows none."""
+    """Unreadable samples are left out and counted up to this share of all; 0 allows none."""
+    cutouts: CutoutsParams
     seed: Seed
 
 
@@ -235,12 +236,25 @@ class ExportParams(Section):
 class Params(Section):
     """All of params.yaml."""
 
+    sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], NotNegative | None]
+    """Weight of each source in training: 0 is scored alone, null not used."""
     download: DownloadParams
     preprocess: PreprocessParams
     segment: SegmentParams
     pose: PoseParams
     evaluate: EvaluateParams
     export: ExportParams
+
+    @model_validator(mode="after")
+    def _a_source_trains(self) -> Self:
+        if not any(self.sources.values()):
+            raise ValueError(f"sources: one must have a weight above 0, got '{self.sources}'; set synthetic to 1")
+        return self
+
+    @property
+    def used(self) -> dict[str, float]:
+        """The sources that are used, with their weights."""
+        return {name: weight for name, weight in self.sources.items() if weight is not None}
 
     @model_validator(mode="after")
     def _input_survives_every_halving(self) -> Self:

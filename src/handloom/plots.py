@@ -1,22 +1,23 @@
 """The figures of an evaluation, as PNG: curves, masks, crops and keypoints. No display, no network."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from handloom import draw, images
 from handloom.data.prepared import PoseSet, SegmentSet
-from handloom.data.rhd import RhdArchive
 from handloom.images import Picture
 from handloom.inference import HandFinder
 from handloom.tasks import Predictions, Task
 
 LABELS = {"iou_mean": "mean mask IoU", "pck_0.2": "PCK@0.2"}
 DPI = 110
+NUM_WORST = 20
 
 
 def to_png(figure: Figure) -> bytes:
@@ -85,10 +86,26 @@ def mask_pictures(predictions: Predictions, test: SegmentSet, count: int) -> byt
     """Give predicted against true masks (figure 2.5): agreement green, false hand orange, missed hand blue."""
     pictures: list[Picture] = []
     for row in spread(len(test), count):
-        true = test.masks[row] > 0
-        shown = test.images[row], draw.mask(test.images[row], predictions["masks"][row], true)
+        shown = test.images[row], draw.mask(test.images[row], predictions["masks"][row], test.hands(row))
         pictures += [draw.enlarge(np.asarray(picture), 2) for picture in shown]
     return images.encode_png(draw.grid(pictures, columns=6))
+
+
+def worst_masks(predictions: Predictions, test: SegmentSet, ious: NDArray[np.floating]) -> bytes:
+    """Give the twenty worst masks, as many of each source, in the colours of `mask_pictures`."""
+    present = np.unique(test.sources)
+    chosen: list[int] = []
+    for source in present:
+        own = np.flatnonzero(test.sources == source)
+        chosen += own[np.argsort(ious[own], kind="stable")][: NUM_WORST // len(present)].tolist()
+    figure = Figure(figsize=(10, 2.2 * -(-len(chosen) // 5)), layout="constrained")
+    for place, row in enumerate(chosen, start=1):
+        axes = figure.add_subplot(-(-len(chosen) // 5), 5, place)
+        shown = draw.mask(test.images[row], predictions["masks"][row], test.hands(row))
+        axes.imshow(draw.enlarge(shown, 2))
+        axes.set_title(f"{test.names[test.sources[row]]} {test.ids[row]}, IoU {ious[row]:.2f}", fontsize=8)
+        axes.axis("off")
+    return to_png(figure)
 
 
 def keypoint_pictures(task: Task, predictions: Predictions, test: PoseSet, count: int) -> bytes:
@@ -97,11 +114,10 @@ def keypoint_pictures(task: Task, predictions: Predictions, test: PoseSet, count
     return images.encode_png(draw.grid(shown, columns=6))
 
 
-def crop_pictures(finder: HandFinder, archive: RhdArchive, sample_ids: Sequence[int]) -> bytes:
+def crop_pictures(finder: HandFinder, shown: Iterable[Picture]) -> bytes:
     """Give the way from a picture to a hand (figure 2.3): mask and box, the box's crop, keypoints in the picture."""
     pictures: list[Picture] = []
-    for sample_id in sample_ids:
-        picture = archive.color("evaluation", sample_id)
+    for picture in shown:
         pictures += _way(finder, picture)
     return images.encode_png(draw.grid(pictures, columns=6))
 

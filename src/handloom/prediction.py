@@ -42,8 +42,8 @@ def predict(net: nn.Module, task: Task, samples: Any, batch_size: int, params: A
 
 
 def to_device(target: Any, where: torch.device) -> Any:
-    """Move a target, a named tuple of tensors, to a device."""
-    return type(target)(*(t.to(where) for t in target))
+    """Move a target, a named tuple of tensors or None, to a device."""
+    return type(target)(*(t if t is None else t.to(where) for t in target))
 
 
 class ScaleTest(nn.Module):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from handloom import calibration, draw, heatmaps, images, losses, masks, metrics, objectives
-from handloom.data.prepared import LEFT, RIGHT, Keypoints, Mask, PoseSet, SegmentSet
+from handloom.data.prepared import Keypoints, Mask, PoseSet, SegmentSet
+from handloom.data.source import LEFT, RIGHT
 from handloom.errors import CheckpointError
 from handloom.geometry import to_images
 from handloom.heatmaps import Maps
@@ -96,16 +97,18 @@ def _mask_outputs(params: SegmentParams) -> tuple[int, int]:
 def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -> Tensor:
     maps = {name: output.maps[:, place] for name, place in mask_maps(params).items()}
     hand = full_size(maps["hand"], size).squeeze(1)
-    loss = losses.mask_cross_entropy(hand, target.hand)
+    loss = losses.mask_cross_entropy(hand, target.hand, target.counted)
     if params.iou_weight:
-        loss = loss + params.iou_weight * losses.soft_iou(hand, target.hand)
+        loss = loss + params.iou_weight * losses.soft_iou(hand, target.hand, target.counted)
     if params.side_weight:
         right = full_size(maps["right"], size).squeeze(1)
-        loss = loss + params.side_weight * losses.binary_cross_entropy(right, target.right, target.hand)
+        loss = loss + params.side_weight * losses.binary_cross_entropy(right, target.right, target.sided)
     if params.centre_weight:
-        of_hands = torch.stack([target.hand - target.right, target.right], dim=1)
-        left, right = functional.adaptive_avg_pool2d(of_hands, maps["centre"].shape[-1]).unbind(dim=1)
-        loss = loss + params.centre_weight * losses.centre_distance(maps["centre"], left, right)
+        hands = torch.stack([target.sided - target.right, target.right], dim=1)
+        if target.others is not None:
+            hands = torch.cat([hands, target.others], dim=1)
+        hands = functional.adaptive_avg_pool2d(hands, maps["centre"].shape[-1])
+        loss = loss + params.centre_weight * losses.centre_distance(maps["centre"], hands)
     return loss
 
 
@@ -152,11 +155,13 @@ def _mirror_masks(output: Output, params: SegmentParams) -> Output:
 
 
 def _score_masks(predictions: Predictions, truth: SegmentSet) -> Mapping[str, float]:
-    scores = metrics.mask_scores(predictions["masks"], truth.masks[:] > 0)
+    scores = metrics.mask_scores(predictions["masks"] & truth.counted(), truth.hands())
+    known = truth.masks[:] <= RIGHT
     if "sides" in predictions:
         for name, side in (("left", LEFT), ("right", RIGHT)):
-            intersection, union = metrics.overlap(predictions["sides"] == side, truth.masks[:] == side)
-            scores[f"iou_{name}"] = float(metrics.iou(intersection, union)[union > 0].mean())
+            intersection, union = metrics.overlap((predictions["sides"] == side) & known, truth.masks[:] == side)
+            if union.any():  # a set of hands whose sides nobody said has none
+                scores[f"iou_{name}"] = float(metrics.iou(intersection, union)[union > 0].mean())
     return scores
 
 
@@ -171,7 +176,7 @@ def _mask_fault(scores: Mapping[str, float]) -> str | None:
 
 
 def _show_mask(predictions: Predictions, truth: SegmentSet, row: int) -> Picture:
-    return draw.enlarge(draw.mask(truth.images[row], predictions["masks"][row], truth.masks[row] > 0), 2)
+    return draw.enlarge(draw.mask(truth.images[row], predictions["masks"][row], truth.hands(row)), 2)
 
 
 POSE_NUMBERS: Final[dict[str, slice | int]] = {
@@ -189,10 +194,10 @@ def _pose_outputs(params: PoseParams) -> tuple[int, int]:
 
 def _pose_loss(output: Output, target: Keypoints, params: PoseParams, size: int) -> Tensor:
     loss = objectives.map_loss(output.maps, target, params, size)
-    hands = target.hand[:, None].expand_as(target.visible)
+    marked = target.marked[:, None].expand_as(target.visible)
     for name, weight, truth, counted in (
-        ("visible", params.visible_weight, target.visible.float(), hands),
-        ("right", params.side_weight, target.right, target.hand),
+        ("visible", params.visible_weight, target.visible.float(), marked),
+        ("right", params.side_weight, target.right, target.sided),
         ("hand", params.hand_weight, target.hand, torch.ones_like(target.hand)),
     ):
         if weight:
@@ -241,7 +246,8 @@ def _calibrate(net: nn.Module, predictions: Predictions, truth: PoseSet) -> None
     (layer,) = (module for module in net.modules() if isinstance(module, nn.Linear))
     scale = calibration.platt(predictions["visible"].ravel(), truth.visible[:].ravel())
     calibration.rescale(layer, slice(0, NUM_KEYPOINTS), *scale)
-    scale = calibration.platt(predictions["right"], truth.sides[:] == RIGHT)
+    known = truth.sides[:] <= RIGHT
+    scale = calibration.platt(predictions["right"][known], truth.sides[:][known] == RIGHT)
     calibration.rescale(layer, slice(NUM_KEYPOINTS, NUM_KEYPOINTS + 1), *scale)
 
 
@@ -249,13 +255,13 @@ def _score_keypoints(predictions: Predictions, truth: PoseSet) -> Mapping[str, f
     """Give mmpose's figures on these crops, and what tells a net that works from one that says nothing."""
     said, true = (to_images(p, truth.boxes[:], truth.size) for p in (predictions["keypoints"], truth.keypoints[:]))
     errors = MMPOSE.errors_px(said, true, truth.visible[:])
-    rows = np.arange(len(truth))
+    rows, known = np.arange(len(truth)), truth.sides[:] <= RIGHT
     return {
         **MMPOSE.figures_of(errors, truth.pck_px[:])(rows),
         **metrics.collapse_signs(predictions["keypoints"], truth.keypoints[:], truth.visible[:], truth.size),
         "peak": float(predictions["peaks"].mean()),
         "entropy": float(predictions["entropy"].mean()),
-        "side_accuracy": float(((predictions["right"] > 0.5) == (truth.sides[:] == RIGHT)).mean()),
+        "side_accuracy": float(((predictions["right"] > 0.5) == (truth.sides[:] == RIGHT))[known].mean()),
     }
 
 

@@ -12,12 +12,10 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -54,17 +52,6 @@ def learning_rate(params: TrainParams, step: int, steps: int) -> float:
     progress = (step - warmup) / max(1.0, steps - warmup)
     low = params.final_learning_rate
     return params.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def batch_rows(step: int, batch_size: int, rows: int, seed: int) -> NDArray[np.int64]:
-    """Give the rows of a step: every epoch is a permutation of its own, and batches run on across epochs."""
-    places = range(step * batch_size, (step + 1) * batch_size)
-    return np.array([_epoch_order(place // rows, rows, seed)[place % rows] for place in places])
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(epoch: int, rows: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
 def bfloat16(params: TrainParams, where: torch.device) -> bool:
@@ -159,7 +146,7 @@ class Training:
     def _step(self, task: Task, samples: Any, params: Any, steps: int) -> None:
         where = next(self.net.parameters()).device
         rate = learning_rate(params, self.step, steps)
-        rows = np.split(batch_rows(self.step, params.batch_size, len(samples), params.seed), self.num_parts)
+        rows = np.split(samples.mixture.batch(self.step, params.batch_size, params.seed), self.num_parts)
         parts = self.team.parts(self.num_parts)
 
         def loss(net: nn.Module, own: int) -> Tensor:

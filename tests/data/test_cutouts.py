@@ -6,7 +6,7 @@ import pytest
 from handloom import images
 from handloom.data import cutouts
 from handloom.data.cutouts import Cutouts
-from handloom.data.source import UNKNOWN
+from handloom.data.source import OTHERS
 from handloom.errors import DataError
 from handloom.params import CutoutsParams
 
@@ -64,15 +64,12 @@ def test_every_tenth_cut_out_serves_evaluation_alone(folder: Path, monkeypatch: 
     assert used["training"] == {str(number) for number in range(12)} - held_out
 
 
-def test_hands_are_unknown_ones_and_their_ground_stays_behind(folder: Path) -> None:
+def test_each_hand_has_a_label_and_its_ground_stays_behind(folder: Path) -> None:
     source = Cutouts(folder, (), PARAMS, seed=5)
     shown = [source.sample("training", sample_id) for sample_id in range(12)]
-    assert {int(value) for sample in shown for value in np.unique(sample.mask)} == {0, UNKNOWN}
-    for sample in shown:
-        assert sample.mask is not None
-        assert [hand.side for hand in sample.hands] == [UNKNOWN] * bool(sample.mask.any())
+    assert {int(value) for sample in shown for value in np.unique(sample.mask)} == {0, *OTHERS[:2]}
     # a hand of any skin is redder than green: no seam of the cut-out's own bright green ground
-    hands = np.concatenate([sample.picture[sample.mask == UNKNOWN] for sample in shown]).astype(int)
+    hands = np.concatenate([sample.picture[sample.mask > 0] for sample in shown]).astype(int)
     assert len(hands) > 10_000
     assert (hands[:, 1] - hands[:, 0] > 60).mean() < 0.01
 

@@ -10,7 +10,7 @@ from handloom import images
 from handloom.data.npy import NpyWriter
 from handloom.data.prepare import prepare
 from handloom.data.prepared import PoseSet, SegmentSet, load_facts
-from handloom.data.rhd import RhdArchive, hand_mask
+from handloom.data.rhd import RhdArchive, RhdSource, hand_mask
 from handloom.errors import DataError
 from handloom.params import Params
 from handloom.skeleton import MIDDLE_MCP, WRIST
@@ -64,7 +64,7 @@ def test_the_network_input_is_the_crop_of_the_box(
     archive: Path, params: Params, tmp_path: Path, size: int, margin: float
 ) -> None:
     changes = {"val_fraction": 0.25, "crop_size": size, "crop_margin": margin}
-    prepare(archive, tmp_path / "p", params.preprocess.model_copy(update=changes), workers=1)
+    prepare([RhdSource("synthetic", archive)], tmp_path / "p", params.preprocess.model_copy(update=changes), workers=1)
     pose = PoseSet.load(tmp_path / "p" / "pose", "test")
     assert pose.size == size
     inputs, _ = pose.batch(np.arange(len(pose)))
@@ -97,8 +97,8 @@ def test_the_same_bytes_for_any_number_of_workers(archive: Path, params: Params,
         path.write_bytes(images.encode_png(noise))
     chosen = params.preprocess.model_copy(update={"val_fraction": 0.25, "background_share": 0.5})
     alone, many = tmp_path / "alone", tmp_path / "many"
-    prepare(archive, alone, chosen, photographs, workers=1)
-    prepare(archive, many, chosen, photographs, workers=2)
+    prepare([RhdSource("synthetic", archive)], alone, chosen, photographs, workers=1)
+    prepare([RhdSource("synthetic", archive)], many, chosen, photographs, workers=2)
     names = sorted(p.relative_to(alone) for p in alone.rglob("*.*"))
     assert names == sorted(p.relative_to(many) for p in many.rglob("*.*"))
     for name in names:
@@ -158,7 +158,8 @@ def test_a_set_in_a_devices_memory_gives_the_same(prepared: Path, params: Params
         ):
             assert (here[0] - other[0]).abs().max() <= 2
             for one, another in zip(here[1], other[1], strict=True):
-                assert (one.float() - another.float()).abs().mean() < 1e-3
+                assert (one is None) == (another is None)
+                assert one is None or (one.float() - another.float()).abs().mean() < 1e-3
 
 
 def test_upright_crops_show_the_hand_standing(prepared: Path, params: Params) -> None:
@@ -191,7 +192,7 @@ def test_photographs_stand_behind_persons_and_by_themselves(archive: Path, param
     (tmp_path / "green.png").write_bytes(images.encode_png(green))
     changes = {"val_fraction": 0.25, "background_share": 1.0}
     chosen = params.preprocess.model_copy(update=changes)
-    prepare(archive, tmp_path / "p", chosen, [tmp_path / "green.png"], workers=1)
+    prepare([RhdSource("synthetic", archive)], tmp_path / "p", chosen, [tmp_path / "green.png"], workers=1)
     segment = SegmentSet.load(tmp_path / "p" / "segment", "train")
     alone = segment.ids < 0
     assert alone.sum() == (~alone).sum() == 18
@@ -214,8 +215,13 @@ def test_photographs_stand_behind_persons_and_by_themselves(archive: Path, param
 
 
 def test_too_few_samples_for_a_split_are_refused(archive: Path, params: Params, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="too few training samples for a validation split, got '24'"):
-        prepare(archive, tmp_path / "p", params.preprocess.model_copy(update={"val_fraction": 0.001}), workers=1)
+    with pytest.raises(DataError, match="synthetic: no hand for the val split, got '0'"):
+        prepare(
+            [RhdSource("synthetic", archive)],
+            tmp_path / "p",
+            params.preprocess.model_copy(update={"val_fraction": 0.001}),
+            workers=1,
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -238,5 +244,5 @@ def test_npy_writer_writes_what_numpy_reads(tmp_path: Path) -> None:
 
 def test_facts_are_plain_json(prepared: Path) -> None:
     facts = json.loads((prepared / "segment" / "facts.json").read_text())
-    assert facts["source"] == "synthetic"
+    assert facts["sources"] == ["synthetic"]
     assert facts["image_size"] == 128

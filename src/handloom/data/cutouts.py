@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom import images, masks
-from handloom.data.source import UNKNOWN, Hand, Sample
+from handloom.data.source import OTHERS, Sample
 from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
 from handloom.data.synthetic.noise import any_colour, clouds, linear, skin_colour
@@ -70,21 +70,32 @@ class Cutouts:
         if missing := next((path for path in self.hands if not _mask_of(path).exists()), None):
             raise DataError(f"{missing}: must have a mask, got no {_mask_of(missing)}; add it or remove the picture")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what it was made of: each process finds the cut-outs once."""
+        return _found, (self.folder, self.backgrounds, self.params, self.seed)
+
     def ids(self, split: str) -> list[int]:
         """Give the ids of "training" or "evaluation"."""
         return list(range(self.params.num_training if split == "training" else self.params.num_evaluation))
+
+    def group(self, sample_id: int) -> int:
+        """Give a number of its own to each sample."""
+        return sample_id
+
+    def picture(self, split: str, sample_id: int) -> Picture:
+        """Give the picture of a sample alone."""
+        return self.sample(split, sample_id).picture
 
     def sample(self, split: str, sample_id: int) -> Sample:
         """Compose a picture: the same for the same folder, seed, split and id."""
         rng = np.random.default_rng([self.seed, SPLITS[split], sample_id])
         chosen = [path for i, path in enumerate(self.hands) if (i % HELD_OUT == 0) == (split == "evaluation")]
         light, mask = self._ground(rng), np.zeros((SIZE, SIZE), np.uint8)
-        for _ in range(int(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES))):
+        for label in OTHERS[: int(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES))]:
             layer = _dress(rng, *_cutout(chosen[int(rng.integers(len(chosen)))]))
-            _paste(rng, layer, light, mask)
+            _paste(rng, layer, label, light, mask)
         picture = develop(rng, light, mask > 0)
-        hands = (Hand(UNKNOWN, None, None),) if mask.any() else ()
-        return Sample(picture, mask, hands)
+        return Sample(picture, mask, ())
 
     def _ground(self, rng: Rng) -> Field:
         """Draw what is behind: (SIZE, SIZE, 3) linear."""
@@ -96,6 +107,11 @@ class Cutouts:
         left, top = rng.uniform(0, (width - side, height - side))
         part = images.crop(picture, Box(left, top, left + side, top + side), SIZE)
         return _light(part[:, ::-1] if rng.random() < 0.5 else part) * np.float32(rng.uniform(0.5, 1.3))
+
+
+@lru_cache(maxsize=2)
+def _found(folder: Path, backgrounds: tuple[Path, ...], params: CutoutsParams, seed: int) -> Cutouts:
+    return Cutouts(folder, backgrounds, params, seed)
 
 
 def _mask_of(picture: Path) -> Path:
@@ -205,8 +221,8 @@ def _across(row: Field, across: Field) -> Field:
     return np.asarray(row[places], np.float32)
 
 
-def _paste(rng: Rng, layer: _Layer, light: Field, mask: NDArray[np.uint8]) -> None:
-    """Put a layer into a picture and its hand into the mask, turned, scaled and mirrored at random, in place."""
+def _paste(rng: Rng, layer: _Layer, label: int, light: Field, mask: NDArray[np.uint8]) -> None:
+    """Put a layer into a picture and its hand as `label` into the mask, turned, scaled and mirrored at random."""
     rows, columns = (np.flatnonzero((layer.hand > 0).any(axis=axis)) for axis in (1, 0))
     longer = max(np.ptp(rows), np.ptp(columns)) + 1
     scale = np.exp(rng.uniform(*np.log(EXTENT))) / longer
@@ -226,7 +242,7 @@ def _paste(rng: Rng, layer: _Layer, light: Field, mask: NDArray[np.uint8]) -> No
     feather = cv2.GaussianBlur(covers, (0, 0), rng.uniform(0.3, 1.4)).astype(np.float32)[..., None] / 255
     light += feather * (colours - light)
     mask[covers > 127] = 0
-    mask[shows > 127] = UNKNOWN
+    mask[shows > 127] = label
 
 
 def _averaged(values: Any, factor: int) -> Any:

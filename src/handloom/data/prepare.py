@@ -1,40 +1,45 @@
-"""An archive in RHD's layout to training arrays: the segment set, the pose set, and an index of every hand.
+"""Sources of pictures to training arrays: the segment set, the pose set, and an index of every hand.
 
     segment/{split}_images.npy (N, S, S, 3) uint8     pose/{split}_images.npy    (M, C, C, 3) uint8
-    segment/{split}_masks.npy  (N, S, S) uint8 0/1/2   pose/{split}_keypoints.npy (M, 21, 2) float32, `keypoints_crop`
+    segment/{split}_masks.npy  (N, S, S) uint8         pose/{split}_keypoints.npy (M, 21, 2) float32, `keypoints_crop`
     segment/{split}_ids.npy    (N,) int32              pose/{split}_visible.npy   (M, 21) bool
-                                                       pose/{split}_boxes.npy     (M, 4) float32 source px, xyxy
-    {set}/facts.json, index.csv                        pose/{split}_pck_px.npy    (M,) float32 source px
-                                                       pose/{split}_sides.npy     (M,) uint8 1 left, 2 right, 0 no hand
+    segment/{split}_sources.npy (N,) uint8             pose/{split}_boxes.npy     (M, 4) float32 source px, xyxy
+                                                       pose/{split}_pck_px.npy    (M,) float32 source px
+    {set}/facts.json, index.csv                        pose/{split}_sides.npy     (M,) uint8 1 left, 2 right, 3 one of
+                                                                                  them, 0 no hand
                                                        pose/{split}_dominant.npy  (M,) bool: the picture's larger mask
                                                        pose/{split}_masks.npy     (M, C, C / 8) uint8, 8 pixels a byte
                                                        pose/{split}_ids.npy       (M,) int32
+                                                       pose/{split}_sources.npy   (M,) uint8
+                                                       pose/{split}_picture_px.npy (M,) int32 the picture's longer side
 
 S is the net's input; the crop's central S x S pixels are the net's input too, and C - S more are a margin for
-augmentation. Splits: `test` is the archive's evaluation split, `val` a seeded part of its training split. The train
-split also has crops that show no hand. Where photographs without a hand are given, they stand behind some of its
-persons, and parts of them are rows of their own (ids below 0).
+augmentation. Masks hold the values of `source`, `sources` places in the facts' list of sources. Splits: `test` is a
+source's evaluation split, `val` a seeded part of its training split. The train split also has crops that show no hand,
+and crops of hands whose keypoints nobody marked (none is visible). Where photographs without a hand are given, they
+stand behind some persons of the train split, and parts of them are rows of their own (ids below 0).
 """
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
 from handloom import images, masks, processes
 from handloom.data.npy import NpyWriter
-from handloom.data.rhd import RhdArchive, hand_mask
+from handloom.data.source import LEFT, OTHERS, RIGHT, UNKNOWN, Hand, Sample, Source
 from handloom.errors import DataError, EnvironmentFault
 from handloom.geometry import Box, Points
 from handloom.images import Picture
@@ -42,9 +47,11 @@ from handloom.params import PreprocessParams
 from handloom.skeleton import NUM_KEYPOINTS
 
 SPLITS = ("train", "val", "test")
-SIDES = ("left", "right")
+SIDES: Final = {LEFT: "left", RIGHT: "right", UNKNOWN: "unknown"}
 MAX_HAND_SHARE = 0.02
 """Of the pixels of a crop that counts as showing none."""
+KEYPOINTS_TO_MASK: Final = 1.2
+"""Side of a hand's mask over that of its keypoints: of a hand without a mask."""
 PCK_BOX_SCALE = 1.2
 """PCK is normalised by the keypoints' extent x 1.2, the box of mmpose's RHD protocol."""
 
@@ -83,17 +90,21 @@ class PoseRow:
     """Edges of the crop without its margin, px of the source picture, xyxy."""
     pck_px: float
     side: int
-    """1 left, 2 right, 0 no hand: keypoints are then where an unsure net may see them, and none is visible."""
+    """1 left, 2 right, 3 one of them, 0 no hand. Keypoints that are not known are strewn, and none is visible."""
     dominant: bool
     """Whether no hand of the picture has more mask pixels; the right one of two equals, as in hand3d."""
     mask: Picture
     """(C, C / 8): the hand in the crop with its margin, eight pixels a byte."""
+    picture_px: int
+    """Longer side of the source picture."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """All that one sample gives."""
 
+    source: int
+    """Place in the list of sources."""
     sample_id: int
     image: Picture | None
     mask: Picture | None
@@ -101,65 +112,130 @@ class Prepared:
     hands: list[PoseRow] = field(default_factory=list)
 
 
-@lru_cache(maxsize=1)
-def _open(path: Path) -> RhdArchive:
-    """Give this process its own handle."""
-    return RhdArchive(path)
+@dataclass(frozen=True)
+class Place:
+    """Where samples come from and go."""
+
+    source: Source
+    number: int
+    """Place in the list of sources."""
+    split: str
+    part: str
+    """Of the source: "training" or "evaluation"."""
 
 
-def prepare_sample(
-    path: Path, params: PreprocessParams, backgrounds: Sequence[Path], split: str, archive_split: str, sample_id: int
-) -> Prepared:
+def prepare_sample(place: Place, params: PreprocessParams, backgrounds: Sequence[Path], sample_id: int) -> Prepared:
     """Give one sample's rows; an unreadable sample gives index rows that say why, and nothing else."""
-    where = partial(HandRow, path.stem, split, sample_id)
+    where = partial(HandRow, place.source.name, place.split, sample_id)
     try:
-        archive = _open(path)
-        annotation = archive.annotation(archive_split, sample_id)
-        picture = archive.color(archive_split, sample_id)
-        ids = archive.mask(archive_split, sample_id)
+        sample = place.source.sample(place.part, sample_id)
     except DataError as error:
-        return Prepared(sample_id, None, None, [where(hand, f"unreadable: {error}") for hand in SIDES])
+        return Prepared(place.number, sample_id, None, None, [where(SIDES[s], f"unreadable: {error}") for s in (1, 2)])
+    draw = np.random.default_rng([params.seed, sample_id])
+    picture = sample.picture
+    training = place.split == "train"
+    if training and sample.person is not None and backgrounds and draw.random() < params.background_share:
+        photograph = backgrounds[int(draw.integers(len(backgrounds)))]
+        picture = _before_photograph(picture, sample.person, photograph, draw)
+    labels = sample.mask
     index: list[HandRow] = []
     hands: list[PoseRow] = []
-    sides, stored = hand_mask(ids), stored_size(params)
-    draw = np.random.default_rng([params.seed, sample_id])
-    if split == "train" and backgrounds and draw.random() < params.background_share:
-        picture = _before_photograph(picture, ids, backgrounds[int(draw.integers(len(backgrounds)))], draw)
-    for side, name in enumerate(SIDES, start=1):
-        keypoints_px, visible, _ = annotation.hand(name)
-        mask = sides == side
-        pixels, seen = int(np.count_nonzero(mask)), int(np.count_nonzero(visible))
-        if reason := _reason_to_leave_out(pixels, seen, params.min_hand_pixels):
-            index.append(where(name, reason, pixels, seen))
+    for hand, mask in _hands(sample, labels):
+        name = SIDES[hand.side]
+        pixels = int(np.count_nonzero(mask)) if mask is not None else None
+        seen = int(np.count_nonzero(hand.visible)) if hand.visible is not None else None
+        if reason := _reason_to_leave_out(pixels, seen, params.min_hand_pixels, training=training):
+            index.append(where(name, reason, pixels or 0, seen or 0))
             continue
+        row = _hand_row(picture, labels, hand, mask, params, draw)
+        index.append(where(name, "kept", pixels or 0, seen or 0, *row.box))
+        hands.append(row)
+    index = index or [where("none", "absent")]
+    if training and labels is not None:
+        hands += _empty_rows(picture, labels, hands, params, draw)
+    if labels is None:
+        return Prepared(place.number, sample_id, None, None, index, hands)
+    small = images.shrink_square(picture, params.image_size), images.shrink_labels(labels, params.image_size)
+    return Prepared(place.number, sample_id, *small, index, hands)
+
+
+def _hands(sample: Sample, labels: Picture | None) -> Iterator[tuple[Hand, NDArray[np.bool_] | None]]:
+    """Give each hand and where it is; of hands that nobody marked one per label, of a picture without mask None."""
+    unmarked = set() if labels is None else set(OTHERS) & set(np.unique(labels).tolist())
+    for hand in sample.hands:
+        if labels is None:
+            yield hand, None
+        elif hand.side != UNKNOWN:
+            yield hand, np.equal(labels, hand.side)
+        elif hand.keypoints_px is not None and (label := _label_under(labels, hand)):
+            unmarked.discard(label)
+            yield hand, np.equal(labels, label)
+    for label in sorted(unmarked):
+        yield Hand(UNKNOWN, None, None), np.equal(labels if labels is not None else 0, label)
+
+
+def _label_under(labels: Picture, hand: Hand) -> int:
+    """Give the label, of a hand of unknown side, on which most of the keypoints lie; 0 for none."""
+    assert hand.keypoints_px is not None
+    column, row = np.rint(hand.keypoints_px).astype(int).T
+    inside = (row >= 0) & (row < labels.shape[0]) & (column >= 0) & (column < labels.shape[1])
+    found = np.bincount(labels[row[inside], column[inside]], minlength=max(OTHERS) + 1)[list(OTHERS)]
+    return OTHERS[int(found.argmax())] if found.any() else 0
+
+
+def _hand_row(
+    picture: Picture,
+    labels: Picture | None,
+    hand: Hand,
+    mask: NDArray[np.bool_] | None,
+    params: PreprocessParams,
+    draw: np.random.Generator,
+) -> PoseRow:
+    """Give a hand's crop, about its mask or, without one, about its visible keypoints."""
+    stored = stored_size(params)
+    if mask is not None:
         box = masks.tight_box(mask).square(params.crop_scale)
-        whole = box.square(stored / params.crop_size)
-        other = int(np.count_nonzero(sides == 3 - side))
-        edges = (box.left, box.top, box.right, box.bottom)
-        index.append(where(name, "kept", pixels, seen, *edges))
-        hands.append(
-            PoseRow(
-                image=images.crop(picture, whole, stored),
-                keypoints=box.to_crop(keypoints_px, params.crop_size),
-                visible=visible,
-                box=edges,
-                pck_px=PCK_BOX_SCALE * float(np.ptp(keypoints_px, axis=0).max()),
-                side=side,
-                dominant=pixels > other or (pixels == other and name == "right"),
-                mask=np.packbits(images.crop(mask * np.uint8(255), whole, stored) >= 128, axis=-1),
-            )
-        )
-    if split == "train":
-        hands += _empty_rows(picture, sides, hands, params, draw)
-    small = images.shrink(picture, params.image_size), images.shrink_sides(sides, params.image_size)
-    return Prepared(sample_id, *small, index, hands)
+    else:
+        assert hand.keypoints_px is not None
+        box = Box.around(hand.keypoints_px[hand.visible]).square(params.crop_scale * KEYPOINTS_TO_MASK)
+    whole = box.square(stored / params.crop_size)
+    visible = np.zeros(NUM_KEYPOINTS, bool) if hand.visible is None else hand.visible
+    if hand.keypoints_px is None:
+        keypoints, pck_px = _strewn(params, draw), box.side
+    else:
+        keypoints = box.to_crop(hand.keypoints_px, params.crop_size)
+        pck_px = PCK_BOX_SCALE * float(np.ptp(hand.keypoints_px, axis=0).max())
+    shown = np.zeros(picture.shape[:2], bool) if mask is None else mask
+    return PoseRow(
+        image=images.crop(picture, whole, stored),
+        keypoints=keypoints,
+        visible=visible,
+        box=(box.left, box.top, box.right, box.bottom),
+        pck_px=pck_px,
+        side=hand.side,
+        dominant=_dominant(labels, hand.side, shown),
+        mask=np.packbits(images.crop(shown * np.uint8(255), whole, stored) >= 128, axis=-1),
+        picture_px=max(picture.shape[:2]),
+    )
 
 
-def _before_photograph(picture: Picture, ids: Picture, photograph: Path, draw: np.random.Generator) -> Picture:
-    """Put the person of a picture, all that its mask does not call background, before a part of a photograph."""
+def _dominant(labels: Picture | None, side: int, mask: NDArray[np.bool_]) -> bool:
+    """Give whether no other hand of the picture has more pixels; the right one of two equals, as in hand3d."""
+    if labels is None:
+        return True
+    pixels = int(np.count_nonzero(mask))
+    others = (int(np.count_nonzero((labels == label) & ~mask)) for label in (LEFT, RIGHT, *OTHERS))
+    most = max(others)
+    return pixels > most or (pixels == most and side == RIGHT)
+
+
+def _before_photograph(
+    picture: Picture, person: NDArray[np.bool_], photograph: Path, draw: np.random.Generator
+) -> Picture:
+    """Put the person of a square picture before a part of a photograph."""
     behind = _part(images.read(photograph), picture.shape[0], draw)
-    person = ndimage.gaussian_filter((ids > 0).astype(np.float32), 0.7)[..., None]
-    mixed: Picture = (person * picture + (1 - person) * behind).round().astype(np.uint8)
+    share = ndimage.gaussian_filter(person.astype(np.float32), 0.7)[..., None]
+    mixed: Picture = (share * picture + (1 - share) * behind).round().astype(np.uint8)
     return mixed
 
 
@@ -171,8 +247,11 @@ def _part(photograph: Picture, size: int, draw: np.random.Generator) -> Picture:
     return images.crop(photograph, Box(left, top, left + side, top + side), size)
 
 
-def prepare_background(photographs: Sequence[Path], params: PreprocessParams, number: int) -> Prepared:
-    """Give a random part of one of the photographs, which show no hand, for the mask net, and two for the pose net."""
+def prepare_background(photographs: Sequence[Path], params: PreprocessParams, source: int, number: int) -> Prepared:
+    """Give a random part of one of the photographs, which show no hand, for the mask net, and two for the pose net.
+
+    They count as rows of `source`.
+    """
     draw = np.random.default_rng([params.seed, number])
     picture = images.read(photographs[number % len(photographs)])
     height, width = picture.shape[:2]
@@ -180,17 +259,17 @@ def prepare_background(photographs: Sequence[Path], params: PreprocessParams, nu
     crops = [_square(draw, picture, max(height, width) * np.exp(draw.uniform(np.log(0.08), np.log(0.8)))) for _ in "ab"]
     mask = np.zeros((params.image_size, params.image_size), np.uint8)
     hands = [_empty_row(picture, crop, params, draw) for crop in crops]
-    return Prepared(-1 - number, part, mask, [], hands)
+    return Prepared(source, -1 - number, part, mask, [], hands)
 
 
 def _empty_rows(
-    picture: Picture, sides: Picture, hands: list[PoseRow], params: PreprocessParams, draw: np.random.Generator
+    picture: Picture, labels: Picture, hands: list[PoseRow], params: PreprocessParams, draw: np.random.Generator
 ) -> list[PoseRow]:
     """Give crops of a picture that show no hand: for each of its hands one or none, about as large as that hand's."""
     rows = []
     for like in hands:
         side = (like.box[2] - like.box[0]) * draw.uniform(0.5, 1.5)
-        if draw.random() < params.empty_crops and (box := _empty_box(sides, side, draw)):
+        if draw.random() < params.empty_crops and (box := _empty_box(labels, side, draw)):
             rows.append(_empty_row(picture, box, params, draw))
     return rows
 
@@ -198,7 +277,7 @@ def _empty_rows(
 def _empty_row(picture: Picture, box: Box, params: PreprocessParams, draw: np.random.Generator) -> PoseRow:
     """Give a crop without a hand; its keypoints are strewn, so that augmentation turns it as any reading may."""
     stored = stored_size(params)
-    strewn = draw.uniform(0, params.crop_size, (NUM_KEYPOINTS, 2)).astype(np.float32)
+    strewn = _strewn(params, draw)
     return PoseRow(
         image=images.crop(picture, box.square(stored / params.crop_size), stored),
         keypoints=strewn,
@@ -208,7 +287,13 @@ def _empty_row(picture: Picture, box: Box, params: PreprocessParams, draw: np.ra
         side=0,
         dominant=False,
         mask=np.zeros((stored, -(-stored // 8)), np.uint8),
+        picture_px=max(picture.shape[:2]),
     )
+
+
+def _strewn(params: PreprocessParams, draw: np.random.Generator) -> Points:
+    """Give keypoints anywhere in a crop, (21, 2)."""
+    return draw.uniform(0, params.crop_size, (NUM_KEYPOINTS, 2)).astype(np.float32)
 
 
 def _square(draw: np.random.Generator, picture: Picture, side: float) -> Box:
@@ -217,23 +302,26 @@ def _square(draw: np.random.Generator, picture: Picture, side: float) -> Box:
     return Box(x - side / 2, y - side / 2, x + side / 2, y + side / 2)
 
 
-def _empty_box(sides: Picture, side: float, draw: np.random.Generator) -> Box | None:
+def _empty_box(labels: Picture, side: float, draw: np.random.Generator) -> Box | None:
     """Give a square about a random place that shows no hand; None where ten places are a hand's."""
     for _ in range(10):
-        box = _square(draw, sides, side)
+        box = _square(draw, labels, side)
         rows, columns = (
             slice(max(0, round(low)), round(high)) for low, high in ((box.top, box.bottom), (box.left, box.right))
         )
-        if np.count_nonzero(sides[rows, columns]) <= MAX_HAND_SHARE * side**2:
+        if np.count_nonzero(labels[rows, columns]) <= MAX_HAND_SHARE * side**2:
             return box
     return None
 
 
-def _reason_to_leave_out(pixels: int, visible: int, min_pixels: int) -> str | None:
+def _reason_to_leave_out(pixels: int | None, visible: int | None, min_pixels: int, *, training: bool) -> str | None:
+    """Say why a hand of so many pixels and visible keypoints gives no crop; None: nobody marked them."""
     if pixels == 0:
         return "absent"
-    if pixels < min_pixels:
+    if pixels is not None and pixels < min_pixels:
         return "too small"
+    if visible is None:  # teaches that there is a hand, but cannot be scored
+        return None if training else "no keypoints"
     return None if visible else "no visible keypoint"
 
 
@@ -242,58 +330,64 @@ def stored_size(params: PreprocessParams) -> int:
     return 2 * round(params.crop_size * (1 + params.crop_margin) / 2)
 
 
-def split_ids(archive: RhdArchive, params: PreprocessParams) -> dict[str, tuple[str, list[int]]]:
-    """Give each split's part of the archive and its sample ids, in ascending order."""
-    training, evaluation = (archive.ids(split) for split in ("training", "evaluation"))
-    num_val = round(len(training) * params.val_fraction)
-    if not 0 < num_val < len(training):
-        raise DataError(
-            f"{archive.path}: too few training samples for a validation split, got '{len(training)}'; "
-            "render more or raise preprocess.val_fraction"
-        )
-    order = np.random.default_rng(params.seed).permutation(len(training))
-    val = {training[i] for i in order[:num_val]}
+def split_ids(source: Source, params: PreprocessParams, *, trains: bool = True) -> dict[str, tuple[str, list[int]]]:
+    """Give each split's part of a source and its sample ids, in ascending order; one that does not train only tests."""
+    training, evaluation = (source.ids(split) for split in ("training", "evaluation"))
+    groups = sorted({source.group(i) for i in training})
+    order = np.random.default_rng(params.seed).permutation(len(groups))
+    val = {groups[i] for i in order[: round(len(groups) * params.val_fraction)]}
     return {
-        "train": ("training", [i for i in training if i not in val]),
-        "val": ("training", sorted(val)),
+        "train": ("training", [i for i in training if source.group(i) not in val] if trains else []),
+        "val": ("training", [i for i in training if source.group(i) in val] if trains else []),
         "test": ("evaluation", evaluation),
     }
 
 
 def prepare(
-    path: Path, folder: Path, params: PreprocessParams, backgrounds: Sequence[Path] = (), workers: int | None = None
+    sources: Sequence[Source],
+    folder: Path,
+    params: PreprocessParams,
+    backgrounds: Sequence[Path] = (),
+    workers: int | None = None,
+    *,
+    tested_only: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Write both sets and index.csv of an archive to `folder`, all or nothing, and give the index.
+    """Write both sets and index.csv of all sources to `folder`, all or nothing, and give the index.
 
-    `backgrounds` are photographs without a hand. Samples come in ascending order of their id whatever the number of
-    workers, so the bytes are always the same.
-    Raises DataError where the archive cannot be read or more than `max_bad_fraction` of its samples cannot.
+    `backgrounds` are photographs without a hand; sources named in `tested_only` give no training rows. Samples come in
+    order of sources and of ids, ascending, whatever the number of workers, so the bytes are always the same.
+    Raises DataError where a source cannot be read or more than `max_bad_fraction` of the samples cannot.
     """
-    with RhdArchive(path) as archive:
-        splits = split_ids(archive, params)
+    names = [source.name for source in sources]
+    splits = [split_ids(source, params, trains=source.name not in tested_only) for source in sources]
     partial_folder = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial_folder, ignore_errors=True)
     for name in ("segment", "pose"):
         (partial_folder / name).mkdir(parents=True)
-    parts = round(params.background_share * len(splits["train"][1])) if backgrounds else 0
-    total = sum(len(ids) for _, ids in splits.values()) + parts
+    parts = round(params.background_share * sum(len(of["train"][1]) for of in splits)) if backgrounds else 0
+    total = sum(len(ids) for of in splits for _, ids in of.values()) + parts
     try:
         index: list[HandRow] = []
         with (
             processes.pool(workers) as pool,
             tqdm(total=total, desc="preprocess", unit="sample") as bar,
         ):
-            for split, (archive_split, ids) in splits.items():
-                work = partial(prepare_sample, path, params, backgrounds, split, archive_split)
-                samples = pool.in_order(work, ids)
+            for split in SPLITS:
+                samples: list[Iterator[Prepared]] = []
+                for number, (source, of) in enumerate(zip(sources, splits, strict=True)):
+                    part, ids = of[split]
+                    place = Place(source, number, split, part)
+                    samples.append(pool.in_order(partial(prepare_sample, place, params, backgrounds), ids))
                 if split == "train":
-                    of_photographs = partial(prepare_background, backgrounds, params)
-                    samples = chain(samples, pool.in_order(of_photographs, range(parts)))
-                index += _write_split(partial_folder, split, params, samples, bar)
+                    first = next(number for number, of in enumerate(splits) if of["train"][1])
+                    of_photographs = partial(prepare_background, backgrounds, params, first)
+                    samples.append(pool.in_order(of_photographs, range(parts)))
+                index += _write_split(partial_folder, split, params, chain.from_iterable(samples), bar)
         table = pd.DataFrame([asdict(row) for row in index])
-        _check_bad_fraction(table, path, params.max_bad_fraction)
-        _check_sets(table, path)
-        _write_facts(partial_folder, table, path.stem, parts, params)
+        where = "+".join(names)
+        _check_bad_fraction(table, where, params.max_bad_fraction)
+        _check_sets(table, where)
+        _write_facts(partial_folder, table, names, parts, params)
         table.to_csv(partial_folder / "index.csv", index=False, float_format="%.3f")
         shutil.rmtree(folder, ignore_errors=True)
         partial_folder.replace(folder)
@@ -319,6 +413,8 @@ def _write_split(
 
         segment = column("segment/images", (size, size, 3), np.uint8), column("segment/masks", (size, size), np.uint8)
         segment_ids, pose_ids = column("segment/ids", (), np.int32), column("pose/ids", (), np.int32)
+        segment_sources, pose_sources = (column(f"{name}/sources", (), np.uint8) for name in ("segment", "pose"))
+        picture_px = column("pose/picture_px", (), np.int32)
         crops, sides = column("pose/images", (crop, crop, 3), np.uint8), column("pose/sides", (), np.uint8)
         keypoints, visible = column("pose/keypoints", (21, 2), np.float32), column("pose/visible", (21,), np.bool_)
         boxes, pck_px = column("pose/boxes", (4,), np.float32), column("pose/pck_px", (), np.float32)
@@ -332,6 +428,7 @@ def _write_split(
                 segment[0].append(sample.image)
                 segment[1].append(sample.mask)
                 segment_ids.append(sample.sample_id)
+                segment_sources.append(sample.source)
             for hand in sample.hands:
                 crops.append(hand.image)
                 keypoints.append(hand.keypoints)
@@ -342,6 +439,8 @@ def _write_split(
                 dominant.append(hand.dominant)
                 hand_masks.append(hand.mask)
                 pose_ids.append(sample.sample_id)
+                pose_sources.append(sample.source)
+                picture_px.append(hand.picture_px)
             index += [_with_row(row, next(rows)) if row.status == "kept" else row for row in sample.index]
             bar.update()
     return index
@@ -351,36 +450,41 @@ def _with_row(row: HandRow, number: int) -> HandRow:
     return HandRow(**{**asdict(row), "row": number})
 
 
-def _check_bad_fraction(table: pd.DataFrame, path: Path, allowed: float) -> None:
+def num_samples(table: pd.DataFrame) -> int:
+    """Give of how many samples the rows of an index are."""
+    return len(table.drop_duplicates(["source", "split", "sample_id"]))
+
+
+def _check_bad_fraction(table: pd.DataFrame, where: str, allowed: float) -> None:
     bad = table[table["status"].str.startswith("unreadable")]
-    num_bad, num_all = len(bad.drop_duplicates(["split", "sample_id"])), len(table) // len(SIDES)
+    num_bad, num_all = num_samples(bad), num_samples(table)
     if num_bad > allowed * num_all:
         first = bad["status"].iloc[0].removeprefix("unreadable: ").rpartition("; ")[0]
         raise DataError(
-            f"{first}; {num_bad} of {num_all} samples of {path.name} are unreadable: replace it, or raise "
+            f"{first}; {num_bad} of {num_all} samples of {where} are unreadable: replace it, or raise "
             f"preprocess.max_bad_fraction from {allowed} to leave them out"
         )
 
 
-def _check_sets(table: pd.DataFrame, path: Path) -> None:
+def _check_sets(table: pd.DataFrame, where: str) -> None:
     for split in SPLITS:
         if not (table.loc[table["split"] == split, "status"] == "kept").any():
             raise DataError(
-                f"{path}: no hand for the {split} split, got '0'; take more samples, or lower "
+                f"{where}: no hand for the {split} split, got '0'; take more samples, or lower "
                 "preprocess.min_hand_pixels or preprocess.val_fraction"
             )
 
 
-def _write_facts(folder: Path, table: pd.DataFrame, source: str, backgrounds: int, params: PreprocessParams) -> None:
+def _write_facts(
+    folder: Path, table: pd.DataFrame, sources: list[str], backgrounds: int, params: PreprocessParams
+) -> None:
     """Write what later stages must know about the data beside each set."""
     kept = table[table["status"] == "kept"]
-    readable = table[~table["status"].str.startswith("unreadable")]
-    facts = {"source": source, "crop_scale": params.crop_scale} | ({"backgrounds": backgrounds} if backgrounds else {})
+    readable = table[~table["status"].str.startswith("unreadable")].drop_duplicates(["source", "split", "sample_id"])
+    facts = {"sources": sources, "crop_scale": params.crop_scale}
+    facts |= {"backgrounds": backgrounds} if backgrounds else {}
     sizes = {"segment": params.image_size, "pose": params.crop_size}
-    rows = {
-        "segment": readable.drop_duplicates(["split", "sample_id"]).groupby("split").size(),
-        "pose": kept.groupby("split").size(),
-    }
+    rows = {"segment": readable.groupby("split").size(), "pose": kept.groupby("split").size()}
     for name, counts in rows.items():
         all_facts = facts | {"image_size": sizes[name], "rows": {split: int(counts.get(split, 0)) for split in SPLITS}}
         (folder / name / "facts.json").write_text(json.dumps(all_facts, indent=2) + "\n")

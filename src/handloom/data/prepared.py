@@ -1,6 +1,7 @@
 """The prepared arrays as torch batches. Arrays are memory maps: opening costs nothing, reading is by row."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -12,21 +13,29 @@ from torch import Generator, Tensor
 
 from handloom import warp
 from handloom.data import augment
+from handloom.data.mixture import Mixture
+from handloom.data.source import IGNORE, LEFT, OTHERS, RIGHT
 from handloom.errors import DataError
 from handloom.geometry import Box
 from handloom.params import AugmentParams, PoseAugmentParams
 from handloom.skeleton import MIDDLE_MCP, WRIST
 
-LEFT, RIGHT = 1, 2
-"""Values of masks and of `sides`."""
+Weights = Mapping[str, float | None]
+"""Of sources, by their names."""
 
 
 class Mask(NamedTuple):
-    """The mask net's target: two (B, S, S) float, 0 or 1."""
+    """The mask net's target: (B, S, S) float, 0 or 1."""
 
     hand: Tensor
     right: Tensor
-    """Of hand pixels: whether of a right hand."""
+    """Whether of a right hand."""
+    sided: Tensor
+    """Whether of a hand whose side is known."""
+    others: Tensor | None
+    """(B, 3, S, S): each hand whose side is not; None where a batch has none."""
+    counted: Tensor | None
+    """What counts at all; None: everything."""
 
 
 class Keypoints(NamedTuple):
@@ -38,6 +47,10 @@ class Keypoints(NamedTuple):
     """(B, 21) bool."""
     right: Tensor
     """(B,) float: 1 for a right hand, 0 for a left one."""
+    sided: Tensor
+    """(B,) float: 1 for a hand whose side is known."""
+    marked: Tensor
+    """(B,) float: 1 for a hand whose keypoints are known."""
     hand: Tensor
     """(B,) float: 1 for a hand, 0 for a crop that shows none."""
     mask: Tensor
@@ -80,15 +93,21 @@ class SegmentSet:
 
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8]
-    """0 background, 1 left, 2 right."""
+    """0 background, else a value of `source`."""
     ids: NDArray[np.int32]
+    sources: NDArray[np.uint8]
+    """Places in `names`."""
     size: int
+    names: tuple[str, ...]
+    mixture: Mixture
 
     @classmethod
-    def load(cls, folder: Path, split: str) -> Self:
-        """Open a split; raises DataError where it is not there."""
-        arrays = {name: _load(folder, f"{split}_{name}") for name in ("images", "masks", "ids")}
-        return cls(**arrays, size=load_facts(folder)["image_size"])
+    def load(cls, folder: Path, split: str, weights: Weights | None = None) -> Self:
+        """Open a split, whose sources are mixed by their weights; raises DataError where it is not there."""
+        arrays = {name: _load(folder, f"{split}_{name}") for name in ("images", "masks", "ids", "sources")}
+        facts = load_facts(folder)
+        names = tuple(facts["sources"])
+        return cls(**arrays, size=facts["image_size"], names=names, mixture=_mixture(arrays["sources"], names, weights))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,21 +119,67 @@ class SegmentSet:
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Mask]:
         """Give pictures (B, 3, S, S) and their masks."""
         masks = torch.as_tensor(self.masks[rows])
-        return _input(self.images[rows]), Mask((masks > 0).float(), (masks == RIGHT).float())
+        covers = {value: masks == value for value in _values(masks)}
+        return _input(self.images[rows]), _mask(covers, masks > 0, masks == RIGHT)
+
+    def hands(self, rows: Any = slice(None)) -> NDArray[np.bool_]:
+        """Give where hands are; (N, S, S), or (S, S) of one row."""
+        masks = self.masks[rows]
+        return np.asarray((masks > 0) & (masks != IGNORE))
+
+    def counted(self) -> NDArray[np.bool_]:
+        """Give what counts at all, (N, S, S)."""
+        return np.asarray(self.masks[:] != IGNORE)
 
     def augmented(self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator) -> tuple[Tensor, Mask]:
         """Give the same after random changes; a mirrored left hand is a right one."""
         affines = augment.draw_affines(params, len(rows), self.size, draw)
         masks = self.masks[rows]
         warped = warp.warp_pictures(self.images[rows], affines, self.size)
-        left, right = (
-            torch.as_tensor(warp.warp_pictures(_bytes(masks == side), affines, self.size)[..., 0])
-            for side in (LEFT, RIGHT)
-        )
-        hand = left.int() + right >= 128
-        mirrored = warp.mirrored(affines).to(hand.device)[:, None, None]
+        nothing = torch.zeros(masks.shape, dtype=torch.uint8, device=getattr(masks, "device", None))
+        shares = {value: _warped(masks == value, affines, nothing) for value in _values(torch.as_tensor(masks))}
+        labelled = sum((share.int() for share in shares.values()), nothing.int()) >= 128
+        left, right = shares.get(LEFT, nothing), shares.get(RIGHT, nothing)
+        if len(shares.keys() - {LEFT, RIGHT}):
+            most = torch.stack(list(shares.values())).amax(dim=0)
+            covers = {value: labelled & (share == most) for value, share in shares.items()}
+        else:
+            covers = {}
+        mirrored = warp.mirrored(affines).to(labelled.device)[:, None, None]
         pictures = _input(augment.change_color(warped, params.color, draw))
-        return pictures, Mask(hand.float(), (hand & ((right > left) != mirrored)).float())
+        return pictures, _mask(covers, labelled, (right > left) != mirrored)
+
+
+def _values(masks: Tensor) -> list[int]:
+    """Give which labels masks show."""
+    return [value for value in (LEFT, RIGHT, *OTHERS, IGNORE) if (masks == value).any()]
+
+
+def _warped(where: Any, affines: Tensor, nothing: Tensor) -> Tensor:
+    """Warp (B, S, S) bools; -> uint8, 0 to 255. Pictures without any, of a hand often a half, are left as they are."""
+    there = torch.as_tensor(where).flatten(1).any(dim=1)
+    chosen = there if isinstance(where, Tensor) else there.numpy()
+    warped = nothing.clone()
+    warped[there] = torch.as_tensor(warp.warp_pictures(_bytes(where[chosen]), affines[there.cpu()], len(nothing[0])))[
+        ..., 0
+    ]
+    return warped
+
+
+def _mask(covers: Mapping[int, Tensor], labelled: Tensor, right: Tensor) -> Mask:
+    """Give the target of masks by what each label covers, what any does, and what of that is of a right hand."""
+    if not covers.keys() - {LEFT, RIGHT}:
+        hand = labelled.float()
+        return Mask(hand, (labelled & right).float(), hand, None, None)
+    ignored = covers.get(IGNORE, torch.zeros_like(labelled))
+    others = [covers[value].float() if value in covers else torch.zeros_like(ignored).float() for value in OTHERS]
+    hand = labelled & ~ignored
+    sided = hand & ~torch.stack(others).any(dim=0)
+    return Mask(hand.float(), (sided & right).float(), sided.float(), torch.stack(others, dim=1), (~ignored).float())
+
+
+def _mixture(sources: NDArray[np.uint8], names: tuple[str, ...], weights: Weights | None) -> Mixture:
+    return Mixture.of(sources[:], names, weights) if weights else Mixture.of_all(len(sources))
 
 
 def _there(array: Any, device: torch.device) -> Any:
@@ -136,17 +201,30 @@ class PoseSet:
     masks: NDArray[np.uint8]
     """(M, C, C / 8): this hand's mask, eight pixels a byte."""
     ids: NDArray[np.int32]
+    sources: NDArray[np.uint8]
+    """Places in `names`."""
+    picture_px: NDArray[np.int32]
+    """(M,) longer side of the source picture."""
     size: int
     crop_scale: float
     """Side of a crop over the longer side of its mask's box."""
+    names: tuple[str, ...]
+    mixture: Mixture
 
     @classmethod
-    def load(cls, folder: Path, split: str) -> Self:
-        """Open a split; raises DataError where it is not there."""
-        names = ("images", "keypoints", "visible", "boxes", "pck_px", "sides", "dominant", "masks", "ids")
-        arrays = {name: _load(folder, f"{split}_{name}") for name in names}
+    def load(cls, folder: Path, split: str, weights: Weights | None = None) -> Self:
+        """Open a split, whose sources are mixed by their weights; raises DataError where it is not there."""
+        columns = ("images", "keypoints", "visible", "boxes", "pck_px", "sides", "dominant", "masks", "ids", "sources")
+        arrays = {name: _load(folder, f"{split}_{name}") for name in (*columns, "picture_px")}
         facts = load_facts(folder)
-        return cls(**arrays, size=facts["image_size"], crop_scale=facts["crop_scale"])
+        names = tuple(facts["sources"])
+        return cls(
+            **arrays,
+            size=facts["image_size"],
+            crop_scale=facts["crop_scale"],
+            names=names,
+            mixture=_mixture(arrays["sources"], names, weights),
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -169,14 +247,15 @@ class PoseSet:
         margin = (self.images.shape[1] - self.size) // 2
         inner = slice(margin, margin + self.size)
         mask = torch.as_tensor(self._masks(rows)[:, inner, inner, 0])
-        return _input(self.images[rows][:, inner, inner]), Keypoints(*self._truth(rows), (mask >= 128).float())
+        return _input(self.images[rows][:, inner, inner]), self._truth(rows)._replace(mask=(mask >= 128).float())
 
     def augmented(
         self, rows: NDArray[np.int64], params: PoseAugmentParams, draw: Generator
     ) -> tuple[Tensor, Keypoints]:
         """Give the same after random changes; a keypoint that leaves the crop counts as not visible."""
         affines = augment.draw_affines(params, len(rows), self.size, draw)
-        points, visible, right, hand = self._truth(rows)
+        truth = self._truth(rows)
+        points = truth.points
         turned = torch.rand(len(rows), generator=draw) < params.upright
         turns = warp.upright(points[:, WRIST], points[:, MIDDLE_MCP])[..., :2]
         affines = torch.where(turned[:, None, None], turns @ affines, affines)
@@ -185,8 +264,9 @@ class PoseSet:
         points = warp.warp_points(points, affines, self.size)
         inside = ((points > -0.5) & (points < self.size - 0.5)).all(dim=-1)
         pictures = _input(augment.change_color(warped, params.color, draw))
-        right = (right != warp.mirrored(affines).float()).float()
-        return pictures, Keypoints(points, visible & inside, right, hand, (mask >= 128).float())
+        right = (truth.right != warp.mirrored(affines).float()).float()
+        visible, shown = truth.visible & inside, (mask >= 128).float()
+        return pictures, truth._replace(points=points, visible=visible, right=right, mask=shown)
 
     def _masks(self, rows: NDArray[np.int64]) -> Any:
         """Give the masks of stored crops; (B, C, C, 1) uint8, 0 or 255."""
@@ -196,6 +276,10 @@ class PoseSet:
             return _bytes((bits[..., None] >> each & 1).flatten(2)[..., : self.images.shape[2]])
         return _bytes(np.unpackbits(bits, axis=-1, count=self.images.shape[2]))
 
-    def _truth(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        right, hand = (torch.from_numpy(where).float() for where in (self.sides[rows] == RIGHT, self.sides[rows] > 0))
-        return torch.from_numpy(self.keypoints[rows]), torch.from_numpy(self.visible[rows]), right, hand
+    def _truth(self, rows: NDArray[np.int64]) -> Keypoints:
+        """Give all but the mask."""
+        sides, visible = self.sides[rows], self.visible[rows]
+        facts = (sides == RIGHT, (sides == LEFT) | (sides == RIGHT), visible.any(axis=1), sides > 0)
+        right, sided, marked, hand = (torch.from_numpy(fact).float() for fact in facts)
+        points, none = torch.from_numpy(self.keypoints[rows]), torch.empty(0)
+        return Keypoints(points, torch.from_numpy(visible), right, sided, marked, hand, none)

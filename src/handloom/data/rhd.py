@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from os import getpid
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handloom.data.numpickle import load_numbers, quote, to_numpy
+from handloom.data.source import LEFT, RIGHT, Hand, Sample
 from handloom.errors import DataError, EnvironmentFault, HandloomError
 from handloom.images import look_up
 from handloom.skeleton import FROM_RHD, NUM_KEYPOINTS
@@ -30,6 +32,7 @@ SPLITS: Final = ("training", "evaluation")
 SIZE: Final = 320
 """Side of every picture, px."""
 NUM_IDS: Final = 34
+SIDES: Final = {"left": LEFT, "right": RIGHT}
 HAND_IDS: Final = {"left": range(2, 18), "right": range(18, NUM_IDS)}
 """Mask ids of each hand: three per finger from thumb to little finger, then the palm."""
 
@@ -45,8 +48,8 @@ _LEAVE_OUT: Final = "leave this sample out"
 def hand_mask(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give (H, W) with 0 background, 1 left hand, 2 right hand, from mask ids (H, W) in 0...33."""
     table = np.zeros(256, np.uint8)
-    for value, hand in enumerate(HAND_IDS.values(), start=1):
-        table[list(hand)] = value
+    for name, hand in HAND_IDS.items():
+        table[list(hand)] = SIDES[name]
     return look_up(ids, table)
 
 
@@ -105,6 +108,13 @@ class RhdArchive:
         """Close the file."""
         self._zip.close()
 
+    def sample(self, split: str, sample_id: int) -> Sample:
+        """Give all of one sample that training needs."""
+        annotation = self.annotation(split, sample_id)
+        picture, ids = self.color(split, sample_id), self.mask(split, sample_id)
+        hands = (Hand(side, *annotation.hand(name)[:2]) for name, side in SIDES.items())
+        return Sample(picture, hand_mask(ids), tuple(hands), ids > 0)
+
     def ids(self, split: str) -> list[int]:
         """Give the ids of a split's samples, ascending, those of bad records too."""
         return sorted(self._records_of(split))
@@ -136,7 +146,7 @@ class RhdArchive:
         return metres
 
     def _open(self) -> None:
-        with _faults(str(self.path), "is not a whole zip file", _AGAIN):
+        with faults(str(self.path), "is not a whole zip file", _AGAIN):
             if not self.path.is_file():
                 raise DataError(f"{self.path}: must be a zip file, got no such file; fetch it or correct the path")
             self._zip = zipfile.ZipFile(self.path)
@@ -155,7 +165,7 @@ class RhdArchive:
     def _load_records(self, split: str) -> dict[int, object]:
         where = f"{self.path}: {split}"
         stream = self._member(f"{split}/anno_{split}.pickle", _MAX_PICKLE_BYTES, where, _AGAIN)
-        with _faults(where, "is not a readable pickle", _AGAIN), stream:
+        with faults(where, "is not a readable pickle", _AGAIN), stream:
             records = load_numbers(stream, where)
             while stream.read(1 << 20):
                 pass  # zipfile compares the CRC only at the member's end
@@ -175,21 +185,21 @@ class RhdArchive:
             raise DataError(f"{where}: {name} must be in the archive, got no such member; {remedy}")
         if info.file_size > limit:
             raise DataError(f"{where}: {name} must have at most {limit} bytes, got '{info.file_size}'; {remedy}")
-        with _faults(where, f"{name} is not readable", remedy):
+        with faults(where, f"{name} is not readable", remedy):
             return self._zip.open(info)
 
     def _picture(self, split: str, kind: str, sample_id: int, channels: int) -> NDArray[np.uint8]:
         """Give one PNG of exactly 320 x 320 and 8 bits, refused by its header before anything is decoded."""
         where, name = f"{self.path}: {split}/{sample_id:05d}", f"{split}/{kind}/{sample_id:05d}.png"
         stream = self._member(name, _MAX_PICTURE_BYTES, where, _LEAVE_OUT)
-        with _faults(where, f"{kind} is not readable", _LEAVE_OUT), stream:
+        with faults(where, f"{kind} is not readable", _LEAVE_OUT), stream:
             data = stream.read()
         found, wanted = _png_header(data), (SIZE, SIZE, 8, {1: 0, 3: 2}[channels])
         if found != wanted:
             what = f"{kind} must be a PNG of {_describe(wanted)}"
             raise DataError(f"{where}: {what}, got '{_describe(found)}'; {_LEAVE_OUT}")
         with (
-            _faults(where, f"{kind} is not a whole PNG", _LEAVE_OUT),
+            faults(where, f"{kind} is not a whole PNG", _LEAVE_OUT),
             Image.open(BytesIO(data), formats=["PNG"]) as image,
         ):
             # A second header chunk may say otherwise than the first, so Pillow's own reading is held to the same.
@@ -198,8 +208,37 @@ class RhdArchive:
             return np.array(image)
 
 
+@dataclass(frozen=True)
+class RhdSource:
+    """An archive as a source of pictures; each process opens it once."""
+
+    name: str
+    path: Path
+
+    def ids(self, split: str) -> list[int]:
+        """Give the ids of a split's samples, ascending, those of bad records too."""
+        return _opened(self.path).ids(split)
+
+    def group(self, sample_id: int) -> int:
+        """Give a number of its own to each sample."""
+        return sample_id
+
+    def sample(self, split: str, sample_id: int) -> Sample:
+        """Give one checked sample."""
+        return _opened(self.path).sample(split, sample_id)
+
+    def picture(self, split: str, sample_id: int) -> NDArray[np.uint8]:
+        """Give the picture of a sample alone."""
+        return _opened(self.path).color(split, sample_id)
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path) -> RhdArchive:
+    return RhdArchive(path)
+
+
 @contextmanager
-def _faults(where: str, what: str, remedy: str) -> Iterator[None]:
+def faults(where: str, what: str, remedy: str) -> Iterator[None]:
     """Turn whatever zipfile, zlib, pickle and Pillow raise on bad bytes into DataError: nearly anything.
 
     An OSError with an errno is the system's, and so an EnvironmentFault; Pillow's own carry none.

@@ -1,0 +1,44 @@
+"""The sources of pictures that params.yaml names, opened."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from handloom.errors import DataError, ParamsError
+from handloom.params import Params
+from handloom.tracking import root
+from pipeline import layout
+
+if TYPE_CHECKING:
+    from handloom.data.source import Source
+
+ARCHIVES: Final = ("synthetic", "rhd", "freihand")
+"""Sources that `download` makes or fetches, as data/raw/NAME.zip."""
+
+
+def opened(params: Params) -> "list[Source]":
+    """Give all sources that are used, in order; raises ParamsError for an unknown one, DataError for a missing one."""
+    from handloom.data.cutouts import Cutouts
+    from handloom.data.folder import PictureFolder
+    from handloom.data.freihand import FreihandArchive
+    from handloom.data.rhd import RhdSource
+
+    for folder in layout.USERS:
+        if not layout.pictures(folder) and layout.pictures(root() / folder):
+            raise DataError(
+                f"{folder}: must hold the repository's pictures, got none in this copy of it; "
+                f"queue the experiment with `--copy-paths {folder}`"
+            )
+    cutouts = layout.CUTOUTS, tuple(layout.pictures(layout.BACKGROUNDS)), params.preprocess.cutouts
+    known: dict[str, Callable[[], Source]] = {
+        "synthetic": lambda: RhdSource("synthetic", layout.raw("synthetic")),
+        "rhd": lambda: RhdSource("rhd", layout.raw("rhd")),
+        "freihand": lambda: FreihandArchive(layout.raw("freihand")),
+        "cutouts": lambda: Cutouts(*cutouts, params.preprocess.seed),
+    }
+    for name in params.used:
+        if name not in known and not (layout.OWN / name).is_dir():
+            raise ParamsError(
+                f"sources.{name}: no such source, got no folder {layout.OWN / name}; "
+                f"make it, or take one of {', '.join(known)}"
+            )
+    return [known[name]() if name in known else PictureFolder(layout.OWN / name) for name in params.used]
