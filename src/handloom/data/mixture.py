@@ -52,7 +52,7 @@ def _epoch(mixture: Mixture, epoch: int, seed: int) -> Rows:
     slots = draw.permutation(size)
     for number, (rows, start, end) in enumerate(zip(groups, [0, *ends[:-1]], ends, strict=True)):
         seen = epoch * (end - start)
-        order[slots[start:end]] = [
+        order[np.sort(slots[start:end])] = [
             rows[_round(len(rows), place // len(rows), number, seed)[place % len(rows)]]
             for place in range(seen, seen + end - start)
         ]
