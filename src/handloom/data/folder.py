@@ -1,8 +1,16 @@
-"""A person's own pictures as a source: docs/own-pictures.md says how the folder looks."""
+"""A person's own pictures: a folder of them with masks, keypoints or both.
+
+    images/*          of any size and format that `images.read` takes; the id is the place among the sorted names
+    masks/STEM.png    0 background, 255 hand of unknown side, 1 left, 2 right, 128 neither hand nor background
+    keypoints.json    COCO's layout; x and y follow `geometry`: integers are pixel centres, nothing is shifted
+    evaluation.txt    globs of names, one a line, of what is held out; without it a tenth by the hash of the name
+
+Each picture needs a mask or keypoints; without both nobody would know whether it shows no hand.
+"""
 
 import json
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatch
+from collections import Counter
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -12,121 +20,158 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom import images
+from handloom.data.numpickle import quote
+from handloom.data.reading import faults
 from handloom.data.source import IGNORE, LEFT, RIGHT, UNKNOWN, Hand, Sample, numbered
 from handloom.errors import DataError
 from handloom.images import Picture
 from handloom.skeleton import NUM_KEYPOINTS
 
-MASK_VALUES: Final = {0: 0, LEFT: LEFT, RIGHT: RIGHT, 128: IGNORE, 255: UNKNOWN}
-"""What a mask file may hold, and what that means."""
+VALUES: Final = {0: 0, 1: LEFT, 2: RIGHT, 128: IGNORE, 255: UNKNOWN}
+"""What each value of a mask file means."""
 SIDES: Final = {"left": LEFT, "right": RIGHT, None: UNKNOWN}
-VISIBLE: Final = 2
-"""COCO's mark of a keypoint that shows; 1 is hidden, 0 not marked."""
 HELD_OUT: Final = 10
-"""One in ten pictures is held out where nobody says which, by its name, so that new pictures move no old one."""
+"""One of so many serves evaluation alone where no evaluation.txt says which."""
 
 
 class PictureFolder:
-    """Pictures with masks, keypoints, or both. Pickles as its path; a process reads the keypoints once."""
+    """A folder of pictures. Pickles as its path, and is read once in each process that unpickles it."""
 
     def __init__(self, folder: Path) -> None:
-        """Read what the folder holds; raises DataError where it is not as the page says."""
+        """List the pictures of `folder` and read its keypoints.json and evaluation.txt; masks are read one by one."""
         self.folder, self.name = folder, folder.name
-        self.pictures = sorted(path for path in (folder / "images").glob("*") if path.is_file())
-        if not self.pictures:
-            what = f"{folder}/images: must hold pictures, got none"
-            raise DataError(f"{what}; put them there, or set sources.{self.name} to null")
-        self.hands = self._marked()
-        for path in self.pictures:
-            if not self._mask_of(path).exists() and path.name not in self.hands:
-                raise DataError(
-                    f"{path}: must have a mask or keypoints, got neither {self._mask_of(path)} nor an annotation; "
-                    "add one or remove the picture"
-                )
+        self.names = _names(folder / "images")
+        self._hands = _annotations(folder / "keypoints.json", self.names)
+        self._held_out = _held_out(folder / "evaluation.txt", self.names)
+        for name in self.names:
+            if name not in self._hands and not (mask := self._mask_path(name)).exists():
+                what = f"must have a mask or keypoints, got neither {mask} nor an annotation"
+                raise DataError(f"{folder / 'images' / name}: {what}; add one or remove the picture")
 
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
         """Pickle as the path."""
-        return opened, (self.folder,)
+        return _opened, (self.folder,)
 
     def ids(self, split: str) -> list[int]:
-        """Give the ids of "training" or "evaluation": places in the list of pictures."""
-        listed = self.folder / "evaluation.txt"
-        globs = listed.read_text().split() if listed.exists() else None
+        """Give the ids of "training" or "evaluation", ascending."""
         held_out = split == "evaluation"
-        return [i for i, path in enumerate(self.pictures) if _is_held_out(path.name, globs) == held_out]
+        return [number for number, name in enumerate(self.names) if (name in self._held_out) == held_out]
 
     def group(self, sample_id: int) -> int:
         """Give a number of its own to each picture."""
         return sample_id
 
     def sample(self, split: str, sample_id: int) -> Sample:
-        """Give one checked sample."""
-        path, picture = self.pictures[sample_id], self.picture(split, sample_id)
-        mask = self._mask(path, picture.shape[:2])
-        marked = self.hands.get(path.name)
-        if marked is None:
-            assert mask is not None
-            marked = tuple(Hand(side, None, None) for side in (LEFT, RIGHT) if (mask == side).any())
-        return Sample(picture, mask, marked)
+        """Give one checked sample; where nobody has marked keypoints, a hand for each side that its mask shows."""
+        name, picture = self.names[sample_id], self.picture(split, sample_id)
+        path = self._mask_path(name)
+        mask = numbered(_mask(path, picture)) if path.exists() else None
+        hands = self._hands.get(name, ())
+        if mask is not None and not hands:
+            hands = tuple(Hand(side, None, None) for side in SIDES.values() if (mask == side).any())
+        return Sample(picture, mask, hands)
 
     def picture(self, split: str, sample_id: int) -> Picture:
-        """Give the picture of a sample alone."""
-        return images.read(self.pictures[sample_id])
+        """Give the picture of a sample alone, (H, W, 3), upright."""
+        return images.read(self.folder / "images" / self.names[sample_id])
 
-    def _mask_of(self, picture: Path) -> Path:
-        return self.folder / "masks" / f"{picture.stem}.png"
-
-    def _mask(self, picture: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-        path = self._mask_of(picture)
-        if not path.exists():
-            return None
-        values = images.read(path)[..., 0]
-        if values.shape != shape:
-            raise DataError(f"{path}: must be as large as its picture, {shape}, got '{values.shape}'; correct it")
-        if wrong := sorted(set(np.unique(values).tolist()) - MASK_VALUES.keys()):
-            known = ", ".join(map(str, MASK_VALUES))
-            raise DataError(f"{path}: values must be among {known}, got '{wrong[0]}'; save it as PNG with these alone")
-        table = np.zeros(256, np.uint8)
-        table[list(MASK_VALUES)] = list(MASK_VALUES.values())
-        return numbered(images.look_up(values, table))
-
-    def _marked(self) -> Mapping[str, tuple[Hand, ...]]:
-        """Give the hands of keypoints.json by the names of their pictures."""
-        path = self.folder / "keypoints.json"
-        if not path.exists():
-            return {}
-        try:
-            said = json.loads(path.read_text())
-            names = {each["id"]: str(each["file_name"]) for each in said["images"]}
-            hands = [(names[each["image_id"]], _hand(each)) for each in said["annotations"]]
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"got '{type(error).__name__}: {error}'"
-            raise DataError(f"{path}: must be COCO keypoints, {what}; docs/own-pictures.md shows it") from None
-        known = {picture.name for picture in self.pictures}
-        if unknown := next((name for name, _ in hands if name not in known), None):
-            raise DataError(f"{path}: must name pictures of {self.folder}/images, got '{unknown}'; correct it")
-        return {name: tuple(_of(hands, name)) for name in dict(hands)}
-
-
-def _of(hands: list[tuple[str, Hand]], name: str) -> Iterator[Hand]:
-    return (hand for other, hand in hands if other == name)
-
-
-def _hand(annotation: Mapping[str, Any]) -> Hand:
-    """Give the hand of a COCO annotation, or raise what any wrong one makes Python raise."""
-    rows = np.array(annotation["keypoints"], np.float32).reshape(-1, 3)
-    if rows.shape != (NUM_KEYPOINTS, 3) or not np.isfinite(rows).all():
-        raise ValueError(f"keypoints must be {NUM_KEYPOINTS * 3} finite numbers, got {rows.size}")
-    return Hand(SIDES[annotation.get("side")], rows[:, :2].copy(), rows[:, 2] == VISIBLE)
-
-
-def _is_held_out(name: str, globs: list[str] | None) -> bool:
-    if globs is None:
-        return int(sha256(name.encode()).hexdigest(), 16) % HELD_OUT == 0
-    return any(fnmatch(name, glob) for glob in globs)
+    def _mask_path(self, name: str) -> Path:
+        return self.folder / "masks" / f"{Path(name).stem}.png"
 
 
 @lru_cache(maxsize=8)
-def opened(folder: Path) -> PictureFolder:
-    """Open a folder, once in a process."""
+def _opened(folder: Path) -> PictureFolder:
     return PictureFolder(folder)
+
+
+def _names(folder: Path) -> list[str]:
+    """Give the sorted names of the pictures, hidden files aside."""
+    names = sorted(path.name for path in folder.glob("[!.]*") if path.is_file())
+    if not names:
+        raise DataError(f"{folder}: must hold pictures, got none; put some there or correct the path")
+    stem, number = Counter(Path(name).stem for name in names).most_common(1)[0]
+    if number > 1:
+        what = "names must differ in more than their endings, for masks are found by the rest"
+        raise DataError(f"{folder}: {what}, got {quote([name for name in names if Path(name).stem == stem])}; rename")
+    return names
+
+
+def _held_out(path: Path, names: list[str]) -> set[str]:
+    """Give the names for evaluation. Without a list the hash decides, so that adding pictures moves none."""
+    if not path.exists():
+        return {name for name in names if int(sha256(name.encode()).hexdigest(), 16) % HELD_OUT == 0}
+    with faults(str(path), "is not readable text", "save it as UTF-8"):
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    found: set[str] = set()
+    for glob in (line for line in lines if line and not line.startswith("#")):
+        matching = {name for name in names if fnmatchcase(name, glob)}
+        if not matching:
+            raise DataError(f"{path}: each line must name pictures, got {quote(glob)}; correct or remove it")
+        found |= matching
+    return found
+
+
+def _mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
+    """Give (H, W) of 0, LEFT, RIGHT, UNKNOWN and IGNORE, as large as its picture."""
+    colours = images.read(path)
+    values = colours[..., 0]
+    if colours.shape != picture.shape:
+        wanted, got = (f"{width} x {height}" for height, width, _ in (picture.shape, colours.shape))
+        raise DataError(f"{path}: must be as large as its picture, {wanted}, got '{got}'; correct it")
+    if (colours != values[..., None]).any():
+        raise DataError(f"{path}: must be grey, got 'colours'; save it without a palette")
+    if wrong := sorted(set(np.unique(values).tolist()) - set(VALUES)):
+        raise DataError(f"{path}: values must be {', '.join(map(str, VALUES))}, got '{wrong[0]}'; correct it")
+    table = np.zeros(256, np.uint8)
+    table[list(VALUES)] = list(VALUES.values())
+    return images.look_up(values, table)
+
+
+def _annotations(path: Path, names: list[str]) -> dict[str, tuple[Hand, ...]]:
+    """Give the hands of each picture that has some marked."""
+    hands: dict[str, tuple[Hand, ...]] = {}
+    if not path.exists():
+        return hands
+    with faults(str(path), "must be JSON of COCO's layout", "correct it"):
+        content = json.loads(path.read_bytes())
+        file_names = _file_names(path, content["images"], set(names))
+        for record in content["annotations"]:
+            if (image_id := record["image_id"]) not in file_names:
+                raise DataError(f"{path}: image_id must be the id of an image, got {quote(image_id)}; correct it")
+            name = file_names[image_id]
+            hands[name] = (*hands.get(name, ()), _hand(f"{path}: {name}", record["keypoints"], record.get("side")))
+    return hands
+
+
+def _file_names(path: Path, records: Any, unseen: set[str]) -> dict[int | str, str]:
+    """Give the pictures' names by their ids."""
+    found: dict[int | str, str] = {}
+    for record in records:
+        image_id, name = record["id"], record["file_name"]
+        if name not in unseen:
+            raise DataError(f"{path}: each file_name must be in images/ and here once, got {quote(name)}; correct it")
+        if image_id in found:
+            raise DataError(f"{path}: each image must have an id of its own, got {quote(image_id)}; correct it")
+        unseen.remove(name)
+        found[image_id] = name
+    return found
+
+
+def _hand(where: str, values: Any, side: Any) -> Hand:
+    """Give a hand of 63 numbers [x, y, v] * 21 and its side."""
+    with faults(where, f"keypoints must be {3 * NUM_KEYPOINTS} numbers", "correct them"):
+        numbers = np.array(values)
+    if numbers.shape != (3 * NUM_KEYPOINTS,) or numbers.dtype.kind not in "iuf":
+        raise DataError(f"{where}: keypoints must be {3 * NUM_KEYPOINTS} numbers, got {quote(values)}; correct them")
+    with np.errstate(over="ignore"):
+        rows = numbers.astype(np.float32).reshape(NUM_KEYPOINTS, 3)
+    points, marked = rows[:, :2].copy(), rows[:, 2]
+    if not (finite := np.isfinite(points)).all():
+        raise DataError(f"{where}: x and y must be finite, got {quote(points[~finite].tolist())}; correct them")
+    if not (known := np.isin(marked, (0, 1, 2))).all():
+        raise DataError(f"{where}: v must be 0, 1 or 2, got {quote(marked[~known].tolist())}; correct it")
+    if side not in ("left", "right", None):
+        raise DataError(f"{where}: side must be left or right, got {quote(side)}; correct or omit it")
+    if marked.any():  # what nobody marked must not widen the hand
+        points[marked == 0] = points[marked > 0].mean(axis=0)
+    return Hand(SIDES[side], points, marked == 2)

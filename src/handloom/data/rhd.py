@@ -8,23 +8,20 @@ sample is asked for, so that a caller can count it and go on. Depth is coded as 
 """
 
 import struct
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from os import getpid
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from handloom.data.numpickle import load_numbers, quote, to_numpy
+from handloom.data.reading import AGAIN, LEAVE_OUT, Zip, faults
 from handloom.data.source import LEFT, RIGHT, Hand, Sample
-from handloom.errors import DataError, EnvironmentFault, HandloomError
+from handloom.errors import DataError
 from handloom.images import look_up
 from handloom.skeleton import FROM_RHD, NUM_KEYPOINTS
 
@@ -38,11 +35,8 @@ HAND_IDS: Final = {"left": range(2, 18), "right": range(18, NUM_IDS)}
 
 _MAX_PICKLE_BYTES: Final = 1 << 30
 _MAX_PICTURE_BYTES: Final = 4 << 20
-_LOCAL_HEADER_BYTES: Final = 30
 _MAX_SAMPLE_ID: Final = 10**8
 _MODES: Final = {0: "L", 2: "RGB"}
-_AGAIN: Final = "delete the archive and fetch it again"
-_LEAVE_OUT: Final = "leave this sample out"
 
 
 def hand_mask(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -82,15 +76,15 @@ class RhdArchive:
         """Open the archive at `path` and find its top folder: any single one, or none."""
         self.path = path
         self._records: dict[str, dict[int, object]] = {}
-        self._open()
+        self._zip = Zip(path)
         tails = tuple(f"{split}/anno_{split}.pickle" for split in SPLITS)
-        tops = {name.removesuffix(tail) for tail in tails for name in self._zip.NameToInfo if name.endswith(tail)}
+        tops = {name.removesuffix(tail) for tail in tails for name in self._zip.names() if name.endswith(tail)}
         tops = {top for top in tops if not top or top.endswith("/")}
         if len(tops) != 1:
             self.close()
             what = f"one folder with {' or '.join(tails)}"
             raise DataError(f"{path}: must have {what}, got {quote(sorted(tops))}; give an archive of RHD's layout")
-        (self._top,) = tops
+        (self._zip.top,) = tops
 
     def __enter__(self) -> Self:
         """Give the archive itself."""
@@ -125,7 +119,7 @@ class RhdArchive:
         try:
             return _annotation(records.get(sample_id, "no record"))
         except ValueError as error:
-            raise DataError(f"{self.path}: {split}/{sample_id:05d}: {error}; {_LEAVE_OUT}") from error
+            raise DataError(f"{self.path}: {split}/{sample_id:05d}: {error}; {LEAVE_OUT}") from error
 
     def color(self, split: str, sample_id: int) -> NDArray[np.uint8]:
         """Give the picture, (320, 320, 3) uint8 RGB."""
@@ -136,7 +130,7 @@ class RhdArchive:
         ids = self._picture(split, "mask", sample_id, channels=1)
         if (highest := int(ids.max())) >= NUM_IDS:
             where = f"{self.path}: {split}/{sample_id:05d}"
-            raise DataError(f"{where}: mask ids must be 0...{NUM_IDS - 1}, got '{highest}'; {_LEAVE_OUT}")
+            raise DataError(f"{where}: mask ids must be 0...{NUM_IDS - 1}, got '{highest}'; {LEAVE_OUT}")
         return ids
 
     def depth(self, split: str, sample_id: int) -> NDArray[np.float32]:
@@ -145,18 +139,6 @@ class RhdArchive:
         metres: NDArray[np.float32] = (coded[..., 0] * 256 + coded[..., 1]) * np.float32(5 / 65535)
         return metres
 
-    def _open(self) -> None:
-        with faults(str(self.path), "is not a whole zip file", _AGAIN):
-            if not self.path.is_file():
-                raise DataError(f"{self.path}: must be a zip file, got no such file; fetch it or correct the path")
-            self._zip = zipfile.ZipFile(self.path)
-        self._pid = getpid()
-        try:
-            _check_directory(self.path, self._zip)
-        except DataError:
-            self.close()
-            raise
-
     def _records_of(self, split: str) -> dict[int, object]:
         if split not in self._records:
             self._records[split] = self._load_records(split)
@@ -164,42 +146,30 @@ class RhdArchive:
 
     def _load_records(self, split: str) -> dict[int, object]:
         where = f"{self.path}: {split}"
-        stream = self._member(f"{split}/anno_{split}.pickle", _MAX_PICKLE_BYTES, where, _AGAIN)
-        with faults(where, "is not a readable pickle", _AGAIN), stream:
+        stream = self._zip.member(f"{split}/anno_{split}.pickle", _MAX_PICKLE_BYTES, where, AGAIN)
+        with faults(where, "is not a readable pickle", AGAIN), stream:
             records = load_numbers(stream, where)
             while stream.read(1 << 20):
                 pass  # zipfile compares the CRC only at the member's end
         if not isinstance(records, dict):
-            raise DataError(f"{where}: must be a dict by sample id, got {quote(records)}; {_AGAIN}")
+            raise DataError(f"{where}: must be a dict by sample id, got {quote(records)}; {AGAIN}")
         for key in records:
             if not isinstance(key, (int, np.integer)) or isinstance(key, bool) or not 0 <= key < _MAX_SAMPLE_ID:
-                raise DataError(f"{where}: sample ids must be integers from 0, got {quote(key)}; {_AGAIN}")
+                raise DataError(f"{where}: sample ids must be integers from 0, got {quote(key)}; {AGAIN}")
         return {int(key): record for key, record in records.items()}
-
-    def _member(self, name: str, limit: int, where: str, remedy: str) -> IO[bytes]:
-        """Open a member of at most `limit` bytes."""
-        if self._pid != getpid():
-            self._open()
-        info = self._zip.NameToInfo.get(self._top + name)
-        if info is None:
-            raise DataError(f"{where}: {name} must be in the archive, got no such member; {remedy}")
-        if info.file_size > limit:
-            raise DataError(f"{where}: {name} must have at most {limit} bytes, got '{info.file_size}'; {remedy}")
-        with faults(where, f"{name} is not readable", remedy):
-            return self._zip.open(info)
 
     def _picture(self, split: str, kind: str, sample_id: int, channels: int) -> NDArray[np.uint8]:
         """Give one PNG of exactly 320 x 320 and 8 bits, refused by its header before anything is decoded."""
         where, name = f"{self.path}: {split}/{sample_id:05d}", f"{split}/{kind}/{sample_id:05d}.png"
-        stream = self._member(name, _MAX_PICTURE_BYTES, where, _LEAVE_OUT)
-        with faults(where, f"{kind} is not readable", _LEAVE_OUT), stream:
+        stream = self._zip.member(name, _MAX_PICTURE_BYTES, where, LEAVE_OUT)
+        with faults(where, f"{kind} is not readable", LEAVE_OUT), stream:
             data = stream.read()
         found, wanted = _png_header(data), (SIZE, SIZE, 8, {1: 0, 3: 2}[channels])
         if found != wanted:
             what = f"{kind} must be a PNG of {_describe(wanted)}"
-            raise DataError(f"{where}: {what}, got '{_describe(found)}'; {_LEAVE_OUT}")
+            raise DataError(f"{where}: {what}, got '{_describe(found)}'; {LEAVE_OUT}")
         with (
-            faults(where, f"{kind} is not a whole PNG", _LEAVE_OUT),
+            faults(where, f"{kind} is not a whole PNG", LEAVE_OUT),
             Image.open(BytesIO(data), formats=["PNG"]) as image,
         ):
             # A second header chunk may say otherwise than the first, so Pillow's own reading is held to the same.
@@ -235,43 +205,6 @@ class RhdSource:
 @lru_cache(maxsize=2)
 def _opened(path: Path) -> RhdArchive:
     return RhdArchive(path)
-
-
-@contextmanager
-def faults(where: str, what: str, remedy: str) -> Iterator[None]:
-    """Turn whatever zipfile, zlib, pickle and Pillow raise on bad bytes into DataError: nearly anything.
-
-    An OSError with an errno is the system's, and so an EnvironmentFault; Pillow's own carry none.
-    """
-    try:
-        yield
-    except HandloomError:
-        raise
-    except Exception as error:
-        got = f"{type(error).__name__}: {error}".replace("\n", " ")
-        if isinstance(error, OSError) and error.errno is not None:
-            raise EnvironmentFault(f"{where}: cannot be read, got '{got}'; check the disk and permissions") from error
-        raise DataError(f"{where}: {what}, got '{got}'; {remedy}") from error
-
-
-def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse what zipfile accepts: doubled names, overlapping members (before 3.11.8), encryption, odd packing."""
-    infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-    ends = [info.header_offset for info in infos[1:]] + [archive.start_dir]
-    seen: set[str] = set()
-    for info, end in zip(infos, ends, strict=False):
-        if info.filename in seen:
-            fault = "is there twice"
-        elif info.header_offset < 0 or info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size > end:
-            fault = "lies over another one"
-        elif info.flag_bits & 1:
-            fault = "is encrypted"
-        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            fault = f"has compression {info.compress_type}"
-        else:
-            seen.add(info.filename)
-            continue
-        raise DataError(f"{path}: a member {fault}, got {quote(info.filename)}; {_AGAIN}")
 
 
 def _png_header(data: bytes) -> tuple[int, int, int, int] | None:
