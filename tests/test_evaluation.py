@@ -144,6 +144,21 @@ def test_confused_sides_cost_left_and_right_and_nothing_else(masks: SegmentSet) 
     assert report.scores["iou_left"] == report.scores["iou_right"] == 0
 
 
+def test_each_source_has_figures_of_its_own(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
+    of_two = replace(masks, names=("synthetic", "mine"), sources=np.array([0] * 5 + [1] * 3, np.uint8))
+    seen = masks.masks[:].copy()
+    seen[5:] = 0
+    scores = evaluate_segment(masks_said(seen), of_two, 3, flip=False, scales=[1.0], resamples=FEW).scores["by_source"]
+    assert [scores[name]["num_pictures"] for name in ("synthetic", "mine")] == [5, 3]
+    assert [scores[name]["iou_mean"] for name in ("synthetic", "mine")] == [1, 0]
+    assert scores["synthetic"]["iou_mean.low"] == 1
+    two = replace(hands, names=("synthetic", "mine"), sources=np.zeros(len(hands), np.uint8))
+    apart = evaluated(said(hands.keypoints[:]), two, masks, archive).scores["by_source"]
+    assert apart.keys() == {"synthetic"}
+    assert apart["synthetic"]["true_crop"]["pck_0.2"] == 1
+    assert apart["synthetic"]["num_hands"] == len(hands)
+
+
 def test_true_keypoints_score_the_ceilings_of_both_protocols(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
     model = said(hands.keypoints[:], hands.visible[:], hands.sides[:] == 2)
     scores = evaluated(model, hands, masks, archive).scores
