@@ -1,6 +1,5 @@
 """Masks of real pictures: hands whose side nobody said, and pixels that count in nothing."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

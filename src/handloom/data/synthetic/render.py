@@ -34,12 +34,14 @@ class Rendered:
     """One sample as RHD holds it.
 
     color (320, 320, 3) uint8 RGB; mask (320, 320) uint8, ids 0..33; depth (320, 320) float32, metres 0..5;
-    intrinsics `K` (3, 3), `uv_vis` (42, 3) pixels and visibility, `xyz` (42, 3) metres, camera frame: float32.
+    intrinsics `K` (3, 3), `uv_vis` (42, 3) pixels and visibility, `xyz` (42, 3) metres, camera frame: float32. And what
+    RHD does not hold: `rules` (320, 320), by which rule of `solids` each pixel is painted, -1 for the background.
     """
 
     color: NDArray[np.uint8]
     mask: NDArray[np.uint8]
     depth: NDArray[np.float32]
+    rules: NDArray[np.int8]
     K: NDArray[np.float32]
     uv_vis: NDArray[np.float32]
     xyz: NDArray[np.float32]
@@ -90,7 +92,7 @@ def _trace(rng: np.random.Generator, scene: Scene, solids: Solids, textures: Fie
 
 
 def _shows(mask: NDArray[np.uint8], seen: NDArray[np.bool_], wanted: int) -> bool:
-    """Whether the picture shows its hands: some 8 % hide one behind a table, a prop or the body, and are drawn anew."""
+    """Whether the picture shows its hands: one in a hundred hides them behind a table, a prop, the body: drawn anew."""
     left, right = int(((mask > 1) & (mask < 18)).sum()), int((mask > 17).sum())
     large, small = MIN_PIXELS[wanted]
     return (
@@ -117,6 +119,7 @@ def render(seed: int, split: str, index: int, close_ups: float = 0.0) -> Rendere
         color=develop(rng, linear, mask > 1),
         mask=mask,
         depth=np.where(depth > 0, np.minimum(depth, FAR_DEPTH), FAR_DEPTH).astype(np.float32),
+        rules=np.array([*(paint.rule for paint in solids.paints), -1], np.int8)[which],
         K=intrinsics,
         uv_vis=np.concatenate([uv, seen[:, None]], axis=1).astype(np.float32),
         xyz=xyz,
