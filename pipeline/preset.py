@@ -57,7 +57,7 @@ def merge(base: Any, changes: Any) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name")
 def preset(name: str) -> None:
-    """Write params.yaml for preset NAME: default, smoke, medium, report-2019 or rhd.
+    """Write params.yaml for preset NAME: default, smoke, medium, full, bundled, report-2019 or rhd.
 
     Your own changes to params.yaml are replaced; git has them if you committed.
     """

@@ -16,6 +16,7 @@ from PIL import Image
 
 from handloom import images
 from handloom.data.folder import PictureFolder
+from handloom.data.rhd import RhdSource
 from handloom.data.source import IGNORE, LEFT, RIGHT, UNKNOWN
 from handloom.errors import DataError, EnvironmentFault
 
@@ -85,6 +86,25 @@ def test_a_mask_says_side_unknown_and_ignored(folder: Path) -> None:
     hands = [[hand.side for hand in source.sample("training", number).hands] for number in range(4)]
     assert hands == [[], [], [LEFT, RIGHT, UNKNOWN], [UNKNOWN]]
     assert all(hand.keypoints_px is None and hand.visible is None for hand in sample.hands)
+
+
+def test_the_example_of_the_page_makes_a_folder(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = Path("docs/own-pictures.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "raw" / "synthetic.zip").symlink_to(archive)
+    exec(compile(code, "own-pictures.md", "exec"), {})
+    source, rendered = PictureFolder(tmp_path / "data" / "own" / "example"), RhdSource("synthetic", archive)
+    assert source.ids("evaluation") == [1, 11]
+    for number in (0, 1):
+        said, true = source.sample("training", number), rendered.sample("training", number)
+        np.testing.assert_array_equal(said.picture, true.picture)
+        assert (said.mask is None) == (number == 0)
+    np.testing.assert_array_equal(source.sample("evaluation", 1).mask, rendered.sample("training", 1).mask)
+    shown = [hand for hand in rendered.sample("training", 0).hands if hand.visible is not None and hand.visible.any()]
+    for mine, theirs in zip(source.sample("training", 0).hands, shown, strict=True):
+        np.testing.assert_array_equal(mine.keypoints_px, theirs.keypoints_px)
+        np.testing.assert_array_equal(mine.visible, theirs.visible)
 
 
 def test_keypoints_come_unshifted_and_without_a_mask(folder: Path) -> None:
