@@ -19,6 +19,7 @@ from handloom.reporting import reported
 from pipeline import layout
 
 CARD: Final = Path(__file__).with_name("model_card.md")
+FIGURE: Final = Path("docs/figures/skin.jpg")
 PICTURES: Final = (".jpg", ".jpeg", ".png")
 
 
@@ -30,10 +31,14 @@ PICTURES: Final = (".jpg", ".jpeg", ".png")
     help="Zip of pictures without a hand: the card says how many hands are seen in them.",
 )
 @click.option("--count", default=100, show_default=True, type=click.IntRange(1), help="Pictures of it, spread evenly.")
+@click.option(
+    "--skin-count", default=40, show_default=True, type=click.IntRange(1), help="Faces, arms, planks of wood."
+)
 @click.option("--preset", required=True, help="Name of the preset that the nets were trained with, for the card.")
-def bundle(empty: Path, count: int, preset: str) -> None:
+def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
     """Make the nets of onnx/ the bundled ones, in int8, and write their model card from metrics/."""
     from handloom.inference import BUNDLED, MIN_SCORE, HandFinder
+    from pipeline import skin
 
     finder = HandFinder.load(layout.ONNX, int8=True)
     scores = [[hand.score for hand in finder(picture)] for picture in _pictures(empty, count)]
@@ -47,10 +52,13 @@ def bundle(empty: Path, count: int, preset: str) -> None:
         "false_pictures": str(sum(map(bool, scores))),
         "min_score": str(MIN_SCORE),
     }
+    shares, figure = skin.measure(finder, skin_count)
+    facts["skin"] = "; ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
     card = Template(CARD.read_text()).substitute(facts)
     for name in ("segment.int8.onnx", "pose.int8.onnx"):
         files.write(BUNDLED / name, (layout.ONNX / name).read_bytes())
     files.write(BUNDLED / "README.md", card)
+    files.write(FIGURE, images.encode(figure, ".jpg"))
     click.echo(f"{BUNDLED}: {facts['false_hands']} hands seen in {len(scores)} pictures that have none")
     click.echo("next: handloom predict PICTURE")
 
@@ -71,7 +79,8 @@ def _facts(finder: Any) -> dict[str, str]:
     return {
         "commit": _git("rev-parse", "--short", "HEAD"),
         "date": _git("log", "-1", "--format=%cs"),
-        "source": " and ".join(finder.segment.about["facts"]["sources"]),
+        "sources": _sources(finder.segment.about["facts"]),
+        "by_source": _by_source(segment),
         "size": str(finder.size),
         "crop_size": str(finder.crop_size),
         "photographs": _photographs(finder.segment.about["facts"].get("backgrounds", 0)),
@@ -93,6 +102,25 @@ def _facts(finder: Any) -> dict[str, str]:
         "params_segment": training["segment"],
         "params_pose": training["pose"],
     }
+
+
+def _sources(facts: dict[str, Any]) -> str:
+    """Say which sources the nets learnt from, with their shares; of cut-outs whose they are, as SOURCE.txt says."""
+    total = sum(facts["weights"].values())
+    said = [f"{name} {weight / total:.0%}" for name, weight in facts["weights"].items()]
+    for folder in sorted(path for path in layout.CUTOUTS.glob("*") if path.is_dir() and "cutouts" in facts["weights"]):
+        note = folder / "SOURCE.txt"
+        of = f", {note.read_text().strip()}" if note.exists() else ""
+        said.append(f"{len(list((folder / 'images').iterdir())):,} cut-outs: {folder.name}{of}")
+    return "; ".join(said)
+
+
+def _by_source(segment: dict[str, Any]) -> str:
+    """Give rows of the table for each of several sources."""
+    return "".join(
+        f"| the same, {name}, {own['num_pictures']:,} pictures | {_with_interval(own, 'iou_mean')} |\n"
+        for name, own in segment.get("by_source", {}).items()
+    )
 
 
 def _photographs(parts: int) -> str:

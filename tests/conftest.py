@@ -59,7 +59,13 @@ def models(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "task": task.name,
             "outputs": task.outputs(chosen),
             "params": chosen.model_dump(),
-            "facts": {"sources": ["synthetic"], "rows": {"train": 18}, "image_size": 128, "crop_scale": 1.3},
+            "facts": {
+                "sources": ["synthetic"],
+                "weights": {"synthetic": 1.0},
+                "rows": {"train": 18},
+                "image_size": 128,
+                "crop_scale": 1.3,
+            },
         }
         net = build(*task.outputs(chosen), chosen.model.model_dump())
         next(head for name, head in net.named_modules() if name.endswith("head")).bias.data[0] += (

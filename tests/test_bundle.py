@@ -35,7 +35,9 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run(["git", *author, "commit", "-qm", "params"], check=True)
     monkeypatch.setattr(inference, "BUNDLED", package)
-    done = CliRunner().invoke(bundle, ["--empty", str(tmp_path / "rooms.zip"), "--preset", "default"])
+    done = CliRunner().invoke(
+        bundle, ["--empty", str(tmp_path / "rooms.zip"), "--preset", "default", "--skin-count", "1"]
+    )
     assert done.exit_code == 0, done.output
     assert "hands seen in 3 pictures that have none" in done.output
     for net in ("segment", "pose"):
@@ -43,5 +45,8 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     card = (package / "README.md").read_text()
     assert "$" not in card
     assert "3 photographs of rooms" in card
+    assert "by source: synthetic 100%" in card
+    assert "rendered faces " in card
+    assert images.read(clone / "docs" / "figures" / "skin.jpg").shape[1] == 5 * 260 - 4
     assert "Photographs without a hand: none." in card
     assert HandFinder.load().size == 128
