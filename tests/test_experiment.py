@@ -19,7 +19,7 @@ SETS = sorted(path.parent.name for path in Path("experiments").glob("*/params.ya
 @pytest.fixture
 def workplace(tmp_path: Path, prepared: Path) -> Path:
     """A folder with prepared data and a set of two recipes that train for a few steps."""
-    for name in ("dvc.yaml", "presets", "src"):
+    for name in ("dvc.yaml", "params.yaml", "presets", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "prepared").symlink_to(prepared)

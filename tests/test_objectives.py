@@ -14,7 +14,8 @@ SIZE = 32
 def target(x: float, y: float) -> Keypoints:
     mask = torch.zeros(1, SIZE, SIZE)
     mask[:, 8:24, 8:24] = 1
-    return Keypoints(torch.tensor([[[x, y]]]), torch.ones(1, 1, dtype=torch.bool), torch.ones(1), torch.ones(1), mask)
+    one = torch.ones(1)
+    return Keypoints(torch.tensor([[[x, y]]]), torch.ones(1, 1, dtype=torch.bool), one, one, one, one, mask)
 
 
 def pose(params: Params, **changes: Any) -> PoseParams:

@@ -30,7 +30,7 @@ ENDED = Path("experiments/search-pose/table.md")
 @pytest.fixture
 def workplace(tmp_path: Path, prepared: Path) -> Path:
     """A folder with prepared data and a search whose trials take 18 steps."""
-    for name in ("dvc.yaml", "presets", "src"):
+    for name in ("dvc.yaml", "params.yaml", "presets", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "prepared").symlink_to(prepared)
