@@ -3,6 +3,7 @@ from numpy.typing import NDArray
 
 from handloom.data.synthetic.labels import visible
 from handloom.data.synthetic.render import render
+from handloom.data.synthetic.solids import FACE, FINGER, NAILED, PALM, SKIN
 from tests.data.synthetic.conftest import Sample
 
 # RHD: wrist, then per finger tip to base; the base of the index is 8, of the little finger 20.
@@ -128,6 +129,17 @@ def test_seed_split_and_index_all_matter() -> None:
     for other in (render(6, "training", 0), render(5, "evaluation", 0), render(5, "training", 1)):
         assert not np.array_equal(first.color, other.color)
         assert not np.array_equal(first.xyz, other.xyz)
+
+
+def test_paint_tells_hands_faces_and_arms_apart() -> None:
+    for index in range(4):
+        sample = render(1, "training", index)
+        hands = np.isin(sample.rules, (FINGER, NAILED, PALM))
+        assert np.array_equal(hands, sample.mask > 1)
+        # a face belongs to the person, skin to a person or to a thing of its colour, and planes have no rule
+        assert set(np.unique(sample.mask[sample.rules == FACE])) <= {1}
+        assert set(np.unique(sample.mask[sample.rules == SKIN])) <= {0, 1}
+        assert not sample.mask[sample.rules == -1].any()
 
 
 def test_visibility_rule() -> None:
