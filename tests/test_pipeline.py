@@ -55,6 +55,13 @@ def test_each_stage_is_a_command() -> None:
     assert set(STAGES) == set(stage.commands)
 
 
+@pytest.mark.parametrize("path", [Path("dvc.yaml"), *Path("experiments").glob("*/dvc.yaml")], ids=str)
+def test_no_dependency_stands_twice(path: Path) -> None:
+    for stage_ in YAML(typ="safe").load(path)["stages"].values():
+        deps = (stage_.get("do") or stage_)["deps"]
+        assert len(deps) == len(set(deps))
+
+
 def test_each_params_section_belongs_to_one_stage() -> None:
     used = [
         name

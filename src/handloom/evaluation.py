@@ -198,7 +198,9 @@ def evaluate_pose(
 ) -> Report:
     """Score keypoints under both protocols and on both crops, with the gap between the crops."""
     sets = {"true_crop": test, "predicted_crop": recrop(test, found, sources)}
-    true_px = to_images(test.keypoints[:], test.boxes[:], test.size)
+    scale = test.to_reference
+    true_px = to_images(test.keypoints[:], test.boxes[:] * scale[:, None], test.size)
+    box_px = test.pck_px[:] * scale
     said = {
         (crop, flip): _predict(model, POSE, samples, batch_size, flip=flip)
         for crop, samples in sets.items()
@@ -210,11 +212,13 @@ def evaluate_pose(
     for protocol in PROTOCOLS:
         for crop, samples in sets.items():
             keypoints = said[crop, protocol.flip_test]["keypoints"]
-            said_px = to_images(keypoints, samples.boxes[:], samples.size)
+            said_px = to_images(keypoints, samples.boxes[:] * scale[:, None], samples.size)
             errors[protocol.name, crop] = protocol.errors_px(said_px, true_px, test.visible[:])
-        scores[protocol.name] = _score(protocol, [errors[protocol.name, crop] for crop in CROPS], test, resamples)
+        scores[protocol.name] = _score(
+            protocol, [errors[protocol.name, crop] for crop in CROPS], test, box_px, resamples
+        )
     if len(test.names) > 1:
-        scores["by_source"] = _by_source(errors, test)
+        scores["by_source"] = _by_source(errors, test, box_px)
     headline = said["true_crop", True]
     reliability = metrics.calibration_table(headline["visible"].ravel(), test.visible[:].ravel())
     scores |= _heads(headline, test, reliability)
@@ -225,7 +229,7 @@ def evaluate_pose(
     scores |= {name: signs[name] for name in ("skill", "peak", "entropy", "corner_rate")}
     shown = errors["mmpose", "true_crop"]
     tables = {
-        "keypoints": _per_keypoint(shown, test.pck_px[:]),
+        "keypoints": _per_keypoint(shown, box_px),
         "pck": _curve(errors),
         "reliability": pd.DataFrame(reliability, columns=["said", "was", "count"]),
         "protocols": protocol_table(scores),
@@ -234,14 +238,18 @@ def evaluate_pose(
 
 
 def _score(
-    protocol: Protocol, errors: list[NDArray[np.float64]], test: PoseSet, resamples: int
+    protocol: Protocol,
+    errors: list[NDArray[np.float64]],
+    test: PoseSet,
+    box_px: NDArray[np.float32],
+    resamples: int,
 ) -> dict[str, dict[str, float]]:
     """Give a protocol's figures on both crops, with intervals, and the gap: predicted over true crop's mean error."""
     counted = test.dominant[:] if protocol.dominant_only else np.ones(len(test), bool)
     rows = np.flatnonzero(counted)
     ids = test.sources[counted].astype(np.int64) * 2**32 + test.ids[counted]
     pictures = [rows[ids == sample] for sample in np.unique(ids)]
-    of = [protocol.figures_of(each, test.pck_px[:]) for each in errors]
+    of = [protocol.figures_of(each, box_px) for each in errors]
 
     def figures(chosen: NDArray[np.int64]) -> dict[str, float]:
         on = dict(zip(CROPS, (crop(chosen) for crop in of), strict=True))
@@ -257,12 +265,13 @@ def _score(
     return result
 
 
-def _by_source(errors: dict[tuple[str, str], NDArray[np.float64]], test: PoseSet) -> dict[str, Any]:
+def _by_source(
+    errors: dict[tuple[str, str], NDArray[np.float64]], test: PoseSet, box_px: NDArray[np.float32]
+) -> dict[str, Any]:
     """Give mmpose's figures on both crops for the hands of each source that has any."""
     rows = {name: np.flatnonzero(test.sources == place) for place, name in enumerate(test.names)}
     return {
-        name: {"num_hands": len(own)}
-        | {crop: MMPOSE.figures_of(errors["mmpose", crop], test.pck_px[:])(own) for crop in CROPS}
+        name: {"num_hands": len(own)} | {crop: MMPOSE.figures_of(errors["mmpose", crop], box_px)(own) for crop in CROPS}
         for name, own in rows.items()
         if len(own)
     }

@@ -253,11 +253,12 @@ def _calibrate(net: nn.Module, predictions: Predictions, truth: PoseSet) -> None
 
 def _score_keypoints(predictions: Predictions, truth: PoseSet) -> Mapping[str, float]:
     """Give mmpose's figures on these crops, and what tells a net that works from one that says nothing."""
-    said, true = (to_images(p, truth.boxes[:], truth.size) for p in (predictions["keypoints"], truth.keypoints[:]))
+    boxes = truth.boxes[:] * truth.to_reference[:, None]
+    said, true = (to_images(p, boxes, truth.size) for p in (predictions["keypoints"], truth.keypoints[:]))
     errors = MMPOSE.errors_px(said, true, truth.visible[:])
     rows, known = np.arange(len(truth)), truth.sides[:] <= RIGHT
     return {
-        **MMPOSE.figures_of(errors, truth.pck_px[:])(rows),
+        **MMPOSE.figures_of(errors, truth.pck_px[:] * truth.to_reference)(rows),
         **metrics.collapse_signs(predictions["keypoints"], truth.keypoints[:], truth.visible[:], truth.size),
         "peak": float(predictions["peaks"].mean()),
         "entropy": float(predictions["entropy"].mean()),

@@ -168,6 +168,8 @@ def test_a_hand_without_keypoints_teaches_that_it_is_one_and_is_never_scored(mix
     scored = np.flatnonzero(test.sources == 1)
     assert (test.ids[scored].tolist(), test.sides[scored].tolist()) == ([2], [UNKNOWN])
     assert test.picture_px[scored].tolist() == [90]
+    assert test.to_reference[scored] == pytest.approx([320 / 90])
+    assert set(test.to_reference[test.sources == 0]) == {1.0}
     assert test.visible[scored].all()
 
 

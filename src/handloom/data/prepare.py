@@ -39,7 +39,7 @@ from tqdm import tqdm
 
 from handloom import images, masks, processes
 from handloom.data.npy import NpyWriter
-from handloom.data.source import LEFT, OTHERS, RIGHT, UNKNOWN, Hand, Sample, Source
+from handloom.data.source import LEFT, OTHERS, REFERENCE_PX, RIGHT, UNKNOWN, Hand, Sample, Source
 from handloom.errors import DataError, EnvironmentFault
 from handloom.geometry import Box, Points
 from handloom.images import Picture
@@ -144,7 +144,8 @@ def prepare_sample(place: Place, params: PreprocessParams, backgrounds: Sequence
         name = SIDES[hand.side]
         pixels = int(np.count_nonzero(mask)) if mask is not None else None
         seen = int(np.count_nonzero(hand.visible)) if hand.visible is not None else None
-        if reason := _reason_to_leave_out(pixels, seen, params.min_hand_pixels, training=training):
+        least = params.min_hand_pixels * (max(picture.shape[:2]) / REFERENCE_PX) ** 2
+        if reason := _reason_to_leave_out(pixels, seen, least, training=training):
             index.append(where(name, reason, pixels or 0, seen or 0))
             continue
         row = _hand_row(picture, labels, hand, mask, params, draw)
@@ -314,7 +315,7 @@ def _empty_box(labels: Picture, side: float, draw: np.random.Generator) -> Box |
     return None
 
 
-def _reason_to_leave_out(pixels: int | None, visible: int | None, min_pixels: int, *, training: bool) -> str | None:
+def _reason_to_leave_out(pixels: int | None, visible: int | None, min_pixels: float, *, training: bool) -> str | None:
     """Say why a hand of so many pixels and visible keypoints gives no crop; None: nobody marked them."""
     if pixels == 0:
         return "absent"

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from handloom import warp
 from handloom.data import augment
 from handloom.data.mixture import Mixture
-from handloom.data.source import IGNORE, LEFT, OTHERS, RIGHT
+from handloom.data.source import IGNORE, LEFT, OTHERS, REFERENCE_PX, RIGHT
 from handloom.errors import DataError
 from handloom.geometry import Box
 from handloom.params import AugmentParams, PoseAugmentParams
@@ -233,6 +233,11 @@ class PoseSet:
         """Give the same hands on other crops (M, S, S, 3) of boxes (M, 4), without margin and masks."""
         nothing = np.zeros((*images.shape[:2], -(-images.shape[2] // 8)), np.uint8)
         return replace(self, images=images, boxes=boxes, keypoints=keypoints, masks=nothing)
+
+    @property
+    def to_reference(self) -> NDArray[np.float32]:
+        """(M,) by which px of each row's picture become those of figures: of a picture as large as RHD's, 320 px."""
+        return np.float32(REFERENCE_PX) / self.picture_px[:].astype(np.float32)
 
     def box(self, row: int) -> Box:
         """Give the box of a row's crop in its source picture."""

@@ -10,6 +10,8 @@ from scipy import ndimage
 from handloom.geometry import Points
 from handloom.images import Picture
 
+REFERENCE_PX: Final = 320
+"""Longer side of the picture in whose pixels hands are measured and errors given, whatever the source: RHD's."""
 LEFT: Final = 1
 RIGHT: Final = 2
 UNKNOWN: Final = 3
