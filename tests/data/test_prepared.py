@@ -8,7 +8,7 @@ import torch
 
 from handloom import images, metrics
 from handloom.data.mixture import Mixture
-from handloom.data.prepare import prepare
+from handloom.data.prepare import _hands, prepare
 from handloom.data.prepared import PoseSet, SegmentSet, load_facts
 from handloom.data.rhd import RhdSource
 from handloom.data.source import IGNORE, LEFT, RIGHT, UNKNOWN, Hand, Sample, numbered
@@ -171,6 +171,23 @@ def test_a_hand_without_keypoints_teaches_that_it_is_one_and_is_never_scored(mix
     assert test.to_reference[scored] == pytest.approx([320 / 90])
     assert set(test.to_reference[test.sources == 0]) == {1.0}
     assert test.visible[scored].all()
+
+
+def test_a_marked_hand_takes_its_own_region_whatever_its_side() -> None:
+    labels = drawn(". . . 3 3\n. . . 3 3\n4 4 . . .\n4 4 . l .", times=10)
+    at = {
+        name: np.full((21, 2), xy, np.float32)
+        for name, xy in (("three", (40, 10)), ("four", (5, 30)), ("none", (22, 3)))
+    }
+    seen = np.ones(21, bool)
+    hands = (Hand(RIGHT, at["four"], seen), Hand(UNKNOWN, at["none"], seen), Hand(LEFT, at["none"], seen))
+    sample = Sample(np.zeros((40, 50, 3), np.uint8), labels, hands)
+    first, second, third, fourth = _hands(sample, labels)
+    np.testing.assert_array_equal(first[1], labels == UNKNOWN + 1)
+    assert second == (hands[1], None)  # no region is its own: its keypoints alone say where it is
+    np.testing.assert_array_equal(third[1], labels == LEFT)
+    assert fourth[0].keypoints_px is None  # nobody marked it
+    np.testing.assert_array_equal(fourth[1], labels == UNKNOWN)
 
 
 def test_keypoints_without_a_mask_cannot_be_scored_on_a_predicted_crop(mixed: Path) -> None:

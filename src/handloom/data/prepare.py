@@ -161,23 +161,25 @@ def prepare_sample(place: Place, params: PreprocessParams, backgrounds: Sequence
 
 
 def _hands(sample: Sample, labels: Picture | None) -> Iterator[tuple[Hand, NDArray[np.bool_] | None]]:
-    """Give each hand and where it is; of hands that nobody marked one per label, of a picture without mask None."""
+    """Give each hand and where it is, None where no mask tells; then each label of a hand that nobody marked."""
     unmarked = set() if labels is None else set(OTHERS) & set(np.unique(labels).tolist())
     for hand in sample.hands:
-        if labels is None:
+        label = 0 if labels is None else _label_of(labels, hand)
+        unmarked.discard(label)
+        if labels is not None and (label or hand.side != UNKNOWN):
+            yield hand, np.equal(labels, label or hand.side)
+        elif hand.keypoints_px is not None:
             yield hand, None
-        elif hand.side != UNKNOWN:
-            yield hand, np.equal(labels, hand.side)
-        elif hand.keypoints_px is not None and (label := _label_under(labels, hand)):
-            unmarked.discard(label)
-            yield hand, np.equal(labels, label)
     for label in sorted(unmarked):
         yield Hand(UNKNOWN, None, None), np.equal(labels if labels is not None else 0, label)
 
 
-def _label_under(labels: Picture, hand: Hand) -> int:
-    """Give the label, of a hand of unknown side, on which most of the keypoints lie; 0 for none."""
-    assert hand.keypoints_px is not None
+def _label_of(labels: Picture, hand: Hand) -> int:
+    """Give the label of a hand: its side's or, of unknown side, the one on which most of its keypoints lie; 0: none."""
+    if hand.side != UNKNOWN and (labels == hand.side).any():
+        return hand.side
+    if hand.keypoints_px is None:
+        return 0
     column, row = np.rint(hand.keypoints_px).astype(int).T
     inside = (row >= 0) & (row < labels.shape[0]) & (column >= 0) & (column < labels.shape[1])
     found = np.bincount(labels[row[inside], column[inside]], minlength=max(OTHERS) + 1)[list(OTHERS)]
