@@ -247,7 +247,7 @@ def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> N
     for name, own in mask.get("by_source", {}).items():
         low, high = own["iou_mean.low"], own["iou_mean.high"]
         click.echo(
-            f"    {name:9}mean IoU {own['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {own['iou_median']:.3f}  "
+            f"  {name:10} mean IoU {own['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {own['iou_median']:.3f}  "
             f"{own['num_pictures']:,} pictures"
         )
     precision, recall = mask["box_precision_0.5"], mask["box_recall_0.5"]
