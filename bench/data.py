@@ -22,7 +22,7 @@ from PIL import Image
 from report import report
 
 from handloom import images
-from handloom.data import prepare
+from handloom.data import rows as data_rows
 from handloom.data.rhd import RhdSource
 from handloom.data.synthetic import archive, render
 from handloom.params import Params
@@ -104,10 +104,10 @@ def _beside_decoding(path: Path, count: int, what: str) -> list[dict[str, Any]]:
             content = files.read(f"{archive.TOP}/training/{kind}/{index:05d}.png")
             np.asarray(Image.open(io.BytesIO(content)))
 
-    place = prepare.Place(RhdSource("synthetic", path), 0, "train", "training")
+    place = data_rows.Place(RhdSource("synthetic", path), 0, "train", "training")
 
     def sample(index: int) -> None:
-        prepare.prepare_sample(place, params, (), index)
+        data_rows.prepare_sample(place, params, (), index)
 
     times: dict[Callable[[int], None], list[float]] = {decode: [], sample: []}
     for _ in range(3):

@@ -26,8 +26,8 @@ Sample = tuple[str, Picture, NDArray[np.bool_]]
 def measure(finder: Any, count: int) -> tuple[dict[str, float], Picture]:
     """Give the share of the pixels of each kind that is called a hand, and a figure of the first pictures of each.
 
-    Rendered people of the evaluation split of another seed than any preset's, drawn and photographed wood, and one
-    photographed face: Grace Hopper's, US Navy, in the public domain, which matplotlib brings along.
+    Rendered people of the evaluation split of another seed than any preset's, drawn wood, and one photographed face:
+    Grace Hopper's, US Navy, in the public domain, which matplotlib brings along.
     """
     called: dict[str, list[tuple[int, int]]] = {}
     shown: dict[str, list[Picture]] = {}
@@ -46,6 +46,7 @@ def _samples(count: int) -> Iterator[Sample]:
     """Give `count` pictures of each kind and the one photograph."""
     from handloom.data.synthetic import texture
     from handloom.data.synthetic.render import render
+    from handloom.data.synthetic.scene import SIZE
     from handloom.data.synthetic.solids import FACE, SKIN
 
     kinds = {"rendered faces": FACE, "rendered arms, legs and necks": SKIN}
@@ -61,10 +62,10 @@ def _samples(count: int) -> Iterator[Sample]:
             break
     rng = np.random.default_rng(SEED)
     for _ in range(count):
-        wood = np.asarray(texture.wood(rng, 320))
+        wood = np.asarray(texture.wood(rng, SIZE))
         yield "drawn wood in the colours of skin", wood, np.ones(wood.shape[:2], bool)
     picture = images.read(Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))))[:512, :512]
-    yield "a photographed portrait", picture, np.ones(picture.shape[:2], bool)
+    yield "a photographed portrait, ground and all", picture, np.ones(picture.shape[:2], bool)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

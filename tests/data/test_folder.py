@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +17,8 @@ from handloom import images
 from handloom.data.folder import PictureFolder
 from handloom.data.rhd import RhdSource
 from handloom.data.source import IGNORE, LEFT, RIGHT, UNKNOWN
-from handloom.errors import DataError, EnvironmentFault
+from handloom.errors import EnvironmentFault
+from tests.data.archives import refusal
 
 NAMES = ["a.png", "b.jpg", "c.png", "d.bmp"]
 SIZES = [(20, 30), (8, 8), (5, 7), (6, 4)]
@@ -56,13 +56,6 @@ def folder(tmp_path: Path) -> Path:
     save(folder / "masks" / "d.png", np.full((6, 4), 255, np.uint8))
     write_coco(folder, coco())
     return folder
-
-
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(DataError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_ids_are_places_among_the_sorted_names(folder: Path) -> None:

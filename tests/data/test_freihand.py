@@ -6,7 +6,6 @@ import multiprocessing
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,8 @@ from PIL import Image
 
 from handloom.data.freihand import FreihandArchive
 from handloom.data.source import RIGHT
-from handloom.errors import DataError, EnvironmentFault
+from handloom.errors import EnvironmentFault
+from tests.data.archives import refusal, write_zip
 
 FRAMES = 21
 CAMERA = [[200.0, 0.0, 112.0], [0.0, 400.0, 100.0], [0.0, 0.0, 1.0]]
@@ -38,13 +38,6 @@ def points(frame: int) -> list[list[float]]:
 
 def grey(sample_id: int) -> NDArray[np.uint8]:
     return np.full((224, 224, 3), 2 * sample_id, np.uint8)
-
-
-def write(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
 
 
 @pytest.fixture
@@ -68,15 +61,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "FreiHAND.zip"
 
 
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(DataError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_four_backgrounds_of_every_20th_frame_are_held_out(path: Path, files: dict[str, bytes]) -> None:
-    source = FreihandArchive(write(path, files))
+    source = FreihandArchive(write_zip(path, files))
     assert source.name == "freihand"
     assert source.ids("evaluation") == [0, 20, 21, 41, 42, 62, 63, 83]
     assert source.ids("training") == sorted(set(range(84)) - {0, 20, 21, 41, 42, 62, 63, 83})
@@ -84,7 +70,7 @@ def test_four_backgrounds_of_every_20th_frame_are_held_out(path: Path, files: di
 
 
 def test_a_sample_has_its_own_picture_and_its_frame_s_mask_and_points(path: Path, files: dict[str, bytes]) -> None:
-    source = FreihandArchive(write(path, files))
+    source = FreihandArchive(write_zip(path, files))
     sample = source.sample("training", 68)  # frame 5, fourth background
     np.testing.assert_array_equal(sample.picture, np.full((224, 224, 3), 136))
     np.testing.assert_array_equal(source.picture("training", 68), sample.picture)
@@ -106,7 +92,7 @@ def test_a_hand_above_127_in_a_mask_of_any_depth(path: Path, files: dict[str, by
     values = np.repeat(np.array([127, 128], np.uint8), 112)[None].repeat(224, 0)  # whole JPEG blocks keep their value
     for mask in (values, values[..., None].repeat(3, 2)):
         files["training/mask/00000003.jpg"] = jpeg(mask)
-        found = FreihandArchive(write(path, files)).sample("training", 3).mask
+        found = FreihandArchive(write_zip(path, files)).sample("training", 3).mask
         np.testing.assert_array_equal(found, np.where(values == 128, RIGHT, 0))
 
 
@@ -118,7 +104,7 @@ def test_points_are_visible_inside_the_picture_s_edges(path: Path, files: dict[s
     files["training_xyz.json"] = json.dumps(xyz).encode()
     camera = [[1, 0, 112], [0, 1, 100], [0, 0, 1]]
     files["training_K.json"] = json.dumps([camera] * FRAMES).encode()
-    (hand,) = FreihandArchive(write(path, files)).sample("training", 1).hands
+    (hand,) = FreihandArchive(write_zip(path, files)).sample("training", 1).hands
     assert hand.visible is not None
     assert hand.visible[:8].tolist() == [True, False] * 4
 
@@ -129,7 +115,7 @@ def _read(source: FreihandArchive, results: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_other_processes_open_their_own(path: Path, files: dict[str, bytes], method: Literal["fork", "spawn"]) -> None:
-    source = FreihandArchive(write(path, files))
+    source = FreihandArchive(write_zip(path, files))
     context: Any = multiprocessing.get_context(method)
     results = context.Queue()
     with warnings.catch_warnings():
@@ -144,7 +130,7 @@ def test_other_processes_open_their_own(path: Path, files: dict[str, bytes], met
 
 
 def test_a_process_opens_once_what_it_unpickles_often(path: Path, files: dict[str, bytes]) -> None:
-    data = pickle.dumps(FreihandArchive(write(path, files)))
+    data = pickle.dumps(FreihandArchive(write_zip(path, files)))
     assert len(data) < 500
     assert pickle.loads(data) is pickle.loads(data)
     assert pickle.loads(data).ids("evaluation")[:2] == [0, 20]
@@ -162,7 +148,7 @@ def test_no_such_file_and_no_zip(path: Path, files: dict[str, bytes]) -> None:
 
 
 def test_a_member_twice(path: Path, files: dict[str, bytes]) -> None:
-    write(path, files)
+    write_zip(path, files)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         with zipfile.ZipFile(path, "a") as archive:
@@ -174,7 +160,7 @@ def test_a_member_twice(path: Path, files: dict[str, bytes]) -> None:
 def test_a_missing_json(path: Path, files: dict[str, bytes], name: str) -> None:
     del files[name]
     expected = f"{path}: {name} must be in the archive, got no such member; {AGAIN}"
-    assert refusal(lambda: FreihandArchive(write(path, files))) == expected
+    assert refusal(lambda: FreihandArchive(write_zip(path, files))) == expected
 
 
 SHAPE = "must be numbers of shape ('N', 3, 3), got "
@@ -196,7 +182,7 @@ BAD_JSON = {
 @pytest.mark.parametrize("case", BAD_JSON)
 def test_bad_json(path: Path, files: dict[str, bytes], case: str) -> None:
     files["training_K.json"], expected = BAD_JSON[case]
-    message = refusal(lambda: FreihandArchive(write(path, files)))
+    message = refusal(lambda: FreihandArchive(write_zip(path, files)))
     assert message.startswith(f"{path}: training_K.json: {expected}")
     assert message.endswith(f"; {AGAIN}")
 
@@ -204,13 +190,13 @@ def test_bad_json(path: Path, files: dict[str, bytes], case: str) -> None:
 def test_jsons_of_different_lengths(path: Path, files: dict[str, bytes]) -> None:
     files["training_K.json"] = json.dumps([CAMERA] * 20).encode()
     what = "training_K.json and training_xyz.json must have as many frames, got '20 and 21'"
-    assert refusal(lambda: FreihandArchive(write(path, files))) == f"{path}: {what}; {AGAIN}"
+    assert refusal(lambda: FreihandArchive(write_zip(path, files))) == f"{path}: {what}; {AGAIN}"
 
 
 def test_a_json_that_claims_too_much(path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(files["training_xyz.json"])
     monkeypatch.setattr("handloom.data.freihand._MAX_JSON_BYTES", size)
-    FreihandArchive(write(path, files))
+    FreihandArchive(write_zip(path, files))
     monkeypatch.setattr("handloom.data.freihand._MAX_JSON_BYTES", size - 1)
     expected = f"{path}: training_xyz.json must have at most {size - 1} bytes, got '{size}'; {AGAIN}"
     assert refusal(lambda: FreihandArchive(path)) == expected
@@ -226,7 +212,7 @@ def test_a_frame_that_cannot_be_projected_stops_no_other(path: Path, files: dict
     cameras[5, 0, 0], cameras[6, 0, 0] = np.inf, 1e300
     files["training_xyz.json"] = json.dumps(xyz).encode()
     files["training_K.json"] = json.dumps(cameras.tolist()).encode()
-    source = FreihandArchive(write(path, files))
+    source = FreihandArchive(write_zip(path, files))
     for sample_id, got in ((1, "[0.0]"), (22, "[0.0]"), (2, "[-0.25]"), (4, "[nan]")):
         expected = f"{path}: {sample_id:08d}: z must be above 0 m, got '{got}'; {LEAVE_OUT}"
         assert refusal(lambda i=sample_id: source.sample("training", i)) == expected  # type: ignore[misc]
@@ -257,7 +243,7 @@ def test_a_bad_picture_stops_no_other(path: Path, files: dict[str, bytes], kind:
     del files[name]
     if data is not None:
         files[name] = data
-    source = FreihandArchive(write(path, files))
+    source = FreihandArchive(write_zip(path, files))
     message = refusal(lambda: source.sample("training", 2))
     assert message.startswith(f"{path}: {name}{expected}")
     assert message.endswith(f"; {LEAVE_OUT}")
@@ -265,7 +251,7 @@ def test_a_bad_picture_stops_no_other(path: Path, files: dict[str, bytes], kind:
 
 
 def test_a_flipped_bit_in_a_picture_is_found(path: Path, files: dict[str, bytes]) -> None:
-    write(path, files, zipfile.ZIP_STORED)
+    write_zip(path, files, zipfile.ZIP_STORED)
     name = "training/rgb/00000001.jpg"
     data = bytearray(path.read_bytes())
     data[data.index(files[name]) + 650] ^= 1
@@ -279,7 +265,7 @@ def test_a_flipped_bit_in_a_picture_is_found(path: Path, files: dict[str, bytes]
 def test_what_the_disk_refuses_is_no_fault_of_the_data(
     path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(path, files)
+    write_zip(path, files)
 
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")

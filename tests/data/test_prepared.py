@@ -8,9 +8,10 @@ import torch
 
 from handloom import images, metrics
 from handloom.data.mixture import Mixture
-from handloom.data.prepare import _hands, prepare
+from handloom.data.prepare import prepare
 from handloom.data.prepared import PoseSet, SegmentSet, load_facts
 from handloom.data.rhd import RhdSource
+from handloom.data.rows import _hands
 from handloom.data.source import IGNORE, LEFT, RIGHT, UNKNOWN, Hand, Sample, numbered
 from handloom.errors import DataError
 from handloom.models.unet import Output
@@ -171,6 +172,29 @@ def test_a_hand_without_keypoints_teaches_that_it_is_one_and_is_never_scored(mix
     assert test.to_reference[scored] == pytest.approx([320 / 90])
     assert set(test.to_reference[test.sources == 0]) == {1.0}
     assert test.visible[scored].all()
+
+
+class Unmasked(Photographs):
+    """The same, but the first picture has keypoints and no mask."""
+
+    def sample(self, split: str, sample_id: int) -> Sample:
+        full = super().sample(split, sample_id)
+        points = np.linspace((52, 22), (78, 48), 21).astype(np.float32)
+        return full if sample_id else Sample(full.picture, None, (Hand(LEFT, points, np.ones(21, bool)),))
+
+
+def test_a_picture_without_a_mask_is_no_row_of_the_mask_net(
+    archive: Path, prepared: Path, params: Params, tmp_path: Path
+) -> None:
+    chosen = params.preprocess.model_copy(update={"val_fraction": 0.25})
+    prepare([RhdSource("synthetic", archive), Unmasked()], tmp_path / "p", chosen, workers=1)
+    masks, hands = SegmentSet.load(tmp_path / "p" / "segment", "train"), PoseSet.load(tmp_path / "p" / "pose", "train")
+    assert masks.ids[masks.sources == 1].tolist() == [1]
+    assert load_facts(tmp_path / "p" / "segment")["rows"]["train"] == len(masks) == len(alone_rows(prepared)) + 1
+    own = np.flatnonzero((hands.sources == 1) & (hands.ids == 0))
+    assert hands.sides[own].tolist() == [LEFT]
+    assert hands.visible[own].all()
+    assert not hands.masks[own].any()
 
 
 def test_a_marked_hand_takes_its_own_region_whatever_its_side() -> None:

@@ -8,7 +8,6 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,8 @@ from PIL import Image
 
 from handloom.data import rhd
 from handloom.data.rhd import RhdArchive, hand_mask
-from handloom.errors import DataError, HandloomError
+from handloom.errors import HandloomError
+from tests.data.archives import refusal, write_zip
 
 TOP = "RHD_published_v2/"
 ANNO = TOP + "training/anno_training.pickle"
@@ -62,13 +62,6 @@ def members(protocol: int = 2, top: str = TOP) -> dict[str, bytes]:
     return files
 
 
-def write_zip(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
 @pytest.fixture
 def files() -> dict[str, bytes]:
     return members()
@@ -77,16 +70,6 @@ def files() -> dict[str, bytes]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "archive.zip"
-
-
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(DataError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert ", got '" in message or ", got no" in message
-    assert "; " in message
-    return message
 
 
 # What a good archive gives

@@ -160,9 +160,8 @@ def _warped(where: Any, affines: Tensor, nothing: Tensor) -> Tensor:
     there = torch.as_tensor(where).flatten(1).any(dim=1)
     chosen = there if isinstance(where, Tensor) else there.numpy()
     warped = nothing.clone()
-    warped[there] = torch.as_tensor(warp.warp_pictures(_bytes(where[chosen]), affines[there.cpu()], len(nothing[0])))[
-        ..., 0
-    ]
+    shares = warp.warp_pictures(_bytes(where[chosen]), affines[there.cpu()], nothing.shape[-1])
+    warped[there] = torch.as_tensor(shares)[..., 0]
     return warped
 
 
