@@ -182,7 +182,7 @@ def test_two_pictures_for_one_mask(folder: Path) -> None:
 def test_the_first_picture_with_neither_is_named(folder: Path) -> None:
     for name in ("a.png", "d.png"):
         (folder / "masks" / name).unlink()
-    what = f"must have a mask or keypoints, got neither {folder}/masks/a.png nor an annotation"
+    what = f"must have a mask or keypoints, got no {folder}/masks/a.png and no annotation"
     expected = f"{folder}/images/a.png: {what}; add one or remove the picture"
     assert refusal(lambda: PictureFolder(folder)) == expected
 

@@ -45,7 +45,7 @@ class PictureFolder:
         self._held_out = _held_out(folder / "evaluation.txt", self.names)
         for name in self.names:
             if name not in self._hands and not (mask := self._mask_path(name)).exists():
-                what = f"must have a mask or keypoints, got neither {mask} nor an annotation"
+                what = f"must have a mask or keypoints, got no {mask} and no annotation"
                 raise DataError(f"{folder / 'images' / name}: {what}; add one or remove the picture")
 
     def __reduce__(self) -> tuple[Any, tuple[Path]]:
