@@ -27,6 +27,15 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+Lever = Literal[
+    "nails", "veins", "skin", "rings", "watches", "gloves", "sleeves", "faces", "held", "things", "shadows", "scenery",
+    "blur", "camera",
+]  # fmt: skip
+"""What the renderer can leave out: nails, veins, or all that makes skin look like skin (both, creases, knuckles, pale
+palms); rings, watches, gloves, sleeves; heads with their faces; things held and things about; cast shadows; structured
+backgrounds; blur; a camera's noise, colour cast and JPEG."""
+
+
 class SyntheticParams(Section):
     """The archive that is rendered here."""
 
@@ -34,7 +43,11 @@ class SyntheticParams(Section):
     num_training: Count
     num_evaluation: Count
     close_ups: Fraction
-    """Of the training split."""
+    """Share of training pictures that show hands from nearby."""
+    portraits: Fraction
+    """Share of training pictures that show a person's face, arm or leg, and no hand."""
+    without: list[Lever]
+    """What is left out of training pictures."""
 
 
 class ArchiveParams(Section):

@@ -11,6 +11,7 @@ from handloom.data.npy import NpyWriter
 from handloom.data.prepare import prepare
 from handloom.data.prepared import PoseSet, SegmentSet, load_facts
 from handloom.data.rhd import RhdArchive, RhdSource, hand_mask
+from handloom.data.synthetic.archive import write_archive
 from handloom.errors import DataError
 from handloom.params import Params
 from handloom.skeleton import MIDDLE_MCP, WRIST
@@ -184,6 +185,19 @@ def test_a_crop_without_a_hand_shows_none(archive: Path, prepared: Path) -> None
     _, target = pose.batch(empty)
     assert not any(each.any() for each in (target.hand, target.right, target.visible, target.mask))
     assert (target.points.std(dim=1) > 10).all()  # strewn
+
+
+def test_a_person_who_shows_no_hand_gives_two_crops_without_one(params: Params, tmp_path: Path) -> None:
+    counts = {"num_training": 30, "num_evaluation": 4}
+    write_archive(tmp_path / "people.zip", seed=7, portraits=0.3, workers=2, **counts)
+    table = prepare([RhdSource("synthetic", tmp_path / "people.zip")], tmp_path / "out", params.preprocess, workers=1)
+    pictures = SegmentSet.load(tmp_path / "out" / "segment", "train")
+    crops = PoseSet.load(tmp_path / "out" / "pose", "train")
+    handless = set(pictures.ids[~np.asarray(pictures.masks).any(axis=(1, 2))].tolist())
+    assert handless
+    for sample_id in handless:
+        assert crops.sides[crops.ids == sample_id].tolist() == [0, 0]
+        assert set(table.loc[table["sample_id"] == sample_id].query("split == 'train'")["status"]) == {"absent"}
 
 
 def test_photographs_stand_behind_persons_and_by_themselves(archive: Path, params: Params, tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def prepare_sample(place: Place, params: PreprocessParams, backgrounds: Sequence
     index = index or [where("none", "absent")]
     if training and labels is not None:
         hands += _empty_rows(picture, labels, hands, params, draw)
+        if sample.person is not None and not labels.any():
+            hands += _person_rows(picture, sample.person, params, draw)
     if labels is None:
         return Prepared(place.number, sample_id, None, None, index, hands)
     small = images.shrink_square(picture, params.image_size), images.shrink_labels(labels, params.image_size)
@@ -246,6 +248,19 @@ def _empty_rows(
         if draw.random() < params.empty_crops and (box := _empty_box(labels, side, draw)):
             rows.append(_empty_row(picture, box, params, draw))
     return rows
+
+
+def _person_rows(
+    picture: Picture, person: NDArray[np.bool_], params: PreprocessParams, draw: np.random.Generator
+) -> list[PoseRow]:
+    """Give two crops about places of a person who shows no hand."""
+    rows, columns = np.nonzero(person)
+    boxes = []
+    for place in draw.integers(len(rows), size=2) if len(rows) else ():
+        half = max(picture.shape[:2]) * np.exp(draw.uniform(np.log(0.1), np.log(0.6))) / 2
+        x, y = float(columns[place]), float(rows[place])
+        boxes.append(Box(x - half, y - half, x + half, y + half))
+    return [_empty_row(picture, box, params, draw) for box in boxes]
 
 
 def _empty_row(picture: Picture, box: Box, params: PreprocessParams, draw: np.random.Generator) -> PoseRow:

@@ -1,9 +1,12 @@
+from typing import get_args
+
 import numpy as np
 from numpy.typing import NDArray
 
 from handloom.data.synthetic.labels import visible
 from handloom.data.synthetic.render import render
-from handloom.data.synthetic.solids import FACE, FINGER, NAILED, PALM, SKIN
+from handloom.data.synthetic.solids import CLOTH, FACE, FINGER, NAILED, PALM, PLAIN, SKIN
+from handloom.params import Lever
 from tests.data.synthetic.conftest import Sample
 
 # RHD: wrist, then per finger tip to base; the base of the index is 8, of the little finger 20.
@@ -133,7 +136,7 @@ def test_seed_split_and_index_all_matter() -> None:
 
 def test_paint_tells_hands_faces_and_arms_apart() -> None:
     for index in range(4):
-        sample = render(1, "training", index)
+        sample = render(1, "training", index, without=("gloves", "rings"))
         hands = np.isin(sample.rules, (FINGER, NAILED, PALM))
         assert np.array_equal(hands, sample.mask > 1)
         # a face belongs to the person, skin to a person or to a thing of its colour, and planes have no rule
@@ -153,3 +156,48 @@ def test_visibility_rule() -> None:
     uv[21] = (5, 5)  # the other hand's pixels do not count
     uv[22] = (12, 12)
     assert np.flatnonzero(visible(uv, mask)).tolist() == [0, 2]
+
+
+def test_a_portrait_shows_a_person_and_no_hand() -> None:
+    faces = 0
+    for index in range(12):
+        sample = render(1, "training", index, portraits=1.0)
+        assert not (sample.mask > 1).any()
+        assert not sample.uv_vis[:, 2].any()
+        assert (sample.mask == 1).mean() > 0.01
+        faces += bool((sample.rules == FACE).mean() > 0.02)
+    assert faces >= 4
+
+
+def test_portraits_leave_the_other_pictures_what_they_were() -> None:
+    pairs = [(render(1, "training", index), render(1, "training", index, portraits=0.5)) for index in range(6)]
+    same = [np.array_equal(one.color, two.color) for one, two in pairs]
+    shown = [bool((two.mask > 1).any()) for _, two in pairs]
+    assert same == shown
+    assert 0 < sum(shown) < 6
+
+
+def test_what_is_left_out_changes_nothing_else() -> None:
+    """The scene stays: no joint moves, and away from what is left out the mask does not change."""
+    changed: dict[Lever, int] = dict.fromkeys(get_args(Lever), 0)
+    whole = [render(1, "training", index) for index in range(17)]
+    for lever in changed:
+        for index, sample in enumerate(whole):
+            bare = render(1, "training", index, without=(lever,))
+            assert np.array_equal(bare.xyz, sample.xyz)
+            if lever in ("nails", "veins", "skin", "shadows", "blur", "camera"):
+                assert np.array_equal(bare.mask, sample.mask)
+            changed[lever] += not np.array_equal(bare.color, sample.color)
+    assert min(changed.values()) >= 1, changed
+    assert changed["skin"] == changed["scenery"] == 17
+
+
+def test_gloves_and_rings_are_parts_of_the_hand() -> None:
+    gloved = ringed = 0
+    for index in range(40):
+        sample = render(1, "training", index)
+        hands = sample.rules[sample.mask > 1]
+        gloved += bool(np.isin(hands, (PLAIN, CLOTH)).mean() > 0.9)
+        ringed += bool(0 < (hands == PLAIN).mean() < 0.1)
+    assert gloved
+    assert ringed

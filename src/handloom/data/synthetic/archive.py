@@ -4,7 +4,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from handloom import processes
 from handloom.data.synthetic.render import FAR_DEPTH, Rendered, render
 from handloom.errors import EnvironmentFault, ParamsError
+from handloom.params import Lever
 from handloom.processes import Pool
 
 TOP: Final = "RHD_published_v2"
@@ -63,8 +64,8 @@ def _encode(sample: Rendered) -> Encoded:
     )
 
 
-def _work(seed: int, split: str, close_ups: float, index: int) -> Encoded:
-    return _encode(render(seed, split, index, close_ups))
+def _work(seed: int, split: str, close_ups: float, portraits: float, without: Collection[Lever], index: int) -> Encoded:
+    return _encode(render(seed, split, index, close_ups, portraits, without))
 
 
 def _fresh(array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,11 +108,20 @@ def _render_to(target: Path, splits: Mapping[str, Split], workers: int | None) -
 
 
 def write_archive(
-    path: Path, *, seed: int, num_training: int, num_evaluation: int, close_ups: float = 0.0, workers: int | None = None
+    path: Path,
+    *,
+    seed: int,
+    num_training: int,
+    num_evaluation: int,
+    close_ups: float = 0.0,
+    portraits: float = 0.0,
+    without: Collection[Lever] = (),
+    workers: int | None = None,
 ) -> None:
     """Render both splits and write an RHD-layout zip at `path`: the same bytes for any number of workers.
 
-    `close_ups` is a share of the training split; the evaluation split is the same for all.
+    `close_ups` and `portraits` are shares of the training split, which alone goes `without` something; the evaluation
+    split is the same for all.
 
     `workers` None takes every usable core. The file appears whole or not at all.
     """
@@ -121,8 +131,8 @@ def write_archive(
             "correct params.yaml"
         )
     splits: dict[str, Split] = {
-        "training": (partial(_work, seed, "training", close_ups), num_training),
-        "evaluation": (partial(_work, seed, "evaluation", 0.0), num_evaluation),
+        "training": (partial(_work, seed, "training", close_ups, portraits, tuple(without)), num_training),
+        "evaluation": (partial(_work, seed, "evaluation", 0.0, 0.0, ()), num_evaluation),
     }
     unfinished = path.with_name(path.name + ".part")
     try:

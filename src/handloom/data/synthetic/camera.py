@@ -1,6 +1,7 @@
 """From linear light to the picture a camera writes: exposure, colour cast, lens, noise, JPEG."""
 
 import io
+from collections.abc import Collection
 
 import numpy as np
 from numba import njit
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handloom.data.synthetic.noise import grain
+from handloom.params import Lever
 
 Field = NDArray[np.float32]
 
@@ -94,26 +96,34 @@ def _gain(rng: np.random.Generator, linear: Field, hand: NDArray[np.bool_]) -> F
     return (gain * np.array([1 + warm - green / 2, 1 + green, 1 - warm - green / 2])).astype(np.float32)
 
 
-def develop(rng: np.random.Generator, linear: Field, hand: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def develop(
+    rng: np.random.Generator, linear: Field, hand: NDArray[np.bool_], without: Collection[Lever] = ()
+) -> NDArray[np.uint8]:
     """A (H, W, 3) linear picture, about 0..1, as the uint8 RGB a camera would write; `linear` is used up.
 
     `hand` (H, W) marks what the exposure should spare.
     """
     height, width, _ = linear.shape
     gain = _gain(rng, linear, hand)
+    if "camera" in without:
+        gain[:] = gain.mean()
     # A lens is always a little soft, which also hides the stairs of one ray per pixel; one in nine is out of focus.
     passes = int(rng.integers(2, 9)) if rng.random() < 0.11 else 1
+    if "blur" in without:
+        passes = 1
     if rng.random() < 0.07:
-        _smear(rng, linear)
+        _smear(rng, linear if "blur" not in without else linear.copy())
     scratch = np.empty((2, width, 3), np.float32)
     share = np.float32(rng.uniform(0.10, 0.25))
     for _ in range(passes):
         _soften(linear, scratch, share)
     sigma = np.float32(0.0 if rng.random() < 0.2 else 0.5 + 7.0 * rng.random() ** 2)
     corner = float(rng.uniform(0.1, 0.5)) if rng.random() < 0.3 else 0.0
+    if "camera" in without:
+        sigma, corner = np.float32(0.0), 0.0
     pixels = np.empty((height, width, 3), np.uint8)
     _expose(linear, gain, grain(rng, height, width), sigma, corner, pixels)
-    if rng.random() < 0.6:
+    if rng.random() < 0.6 and "camera" not in without:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(40, 96)))
         pixels = np.asarray(Image.open(buffer).convert("RGB"))

@@ -1,5 +1,7 @@
 """From the joints of a hand to its solids, with the mask id of every part."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 
 from handloom.data.synthetic import raymarch
 from handloom.data.synthetic.hand import RADII, Posed, Shape
-from handloom.data.synthetic.solids import FINGER, NAILED, PALM, Paint, Solids
+from handloom.data.synthetic.solids import Paint, Solids
 
 Array = NDArray[np.float64]
 
@@ -17,6 +19,28 @@ FIRST_ID: Final = (2, 18)
 PALM_STEP: Final = 15
 WRIST_REACH: Final = 0.022
 """Length of the piece of wrist that counts as hand, metres."""
+
+
+RING: Final = 1.025, 0.001
+"""Radius of a ring over the finger's, and length of the capsule that it is, metres: about 5 mm of it stand out."""
+
+
+@dataclass(frozen=True)
+class Skin:
+    """What a hand is painted with."""
+
+    palm: Paint
+    finger: Paint
+    tip: Paint
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring on the first bone of a finger (0 the thumb), at a share of the bone's length."""
+
+    finger: int
+    at: float
+    paint: Paint
 
 
 def part_id(finger: int, bone: int, *, left: bool) -> int:
@@ -30,7 +54,15 @@ def palm_id(*, left: bool) -> int:
 
 
 def add_hand(
-    solids: Solids, posed: Posed, shape: Shape, skin: Paint, rotation: Array, wrist: Array, *, left: bool
+    solids: Solids,
+    posed: Posed,
+    shape: Shape,
+    skin: Skin,
+    rotation: Array,
+    wrist: Array,
+    *,
+    left: bool,
+    rings: Sequence[Ring] = (),
 ) -> None:
     """Add the solids of a hand whose frame has the rows `rotation` and whose wrist lies at `wrist`."""
     thick = shape.flesh * shape.scale
@@ -42,12 +74,11 @@ def add_hand(
         point = np.array([x * shape.width * side[0], y, z]) * shape.scale
         return point @ rotation + wrist
 
-    palm = Paint(PALM, skin.rgb, skin.gloss)
     part = palm_id(left=left)
 
     def bulk(start: Array, end: Array, radii: tuple[float, float], stretch: tuple[float, float] = (1.0, 1.0)) -> None:
         solids.capsule(
-            start, end, (radii[0] * thick, radii[1] * thick), part=part, paint=palm, group=group,
+            start, end, (radii[0] * thick, radii[1] * thick), part=part, paint=skin.palm, group=group,
             toward=axes[2], blend=0.012, stretch=stretch,
         )  # fmt: skip
 
@@ -73,7 +104,16 @@ def add_hand(
                 end = end + (begin - end) * min(0.75 * rb / max(float(np.linalg.norm(end - begin)), 1e-4), 0.5)
             solids.capsule(
                 begin, end, (ra, rb), part=part_id(finger, bone, left=left),
-                paint=Paint(NAILED if bone == 2 else FINGER, skin.rgb, skin.gloss), group=group, chain=chain,
+                paint=skin.tip if bone == 2 else skin.finger, group=group, chain=chain,
                 role=raymarch.LINK if bone else raymarch.ROOT, blend=0.004, root_blend=0.016 if finger == 0 else 0.010,
                 frame=posed.frames[finger, bone] @ rotation, stretch=(1.06, 0.94),
             )  # fmt: skip
+    for ring in rings:
+        begin, end = joints[1 + 4 * ring.finger], joints[2 + 4 * ring.finger]
+        radius = (1 - ring.at) * RADII[ring.finger, 0] + ring.at * RADII[ring.finger, 1]
+        at = begin + ring.at * (end - begin)
+        way = (end - begin) / np.linalg.norm(end - begin)
+        solids.capsule(
+            at, at + way * RING[1], (radius * thick * RING[0],) * 2, part=part_id(ring.finger, 0, left=left),
+            paint=ring.paint, group=solids.group(), frame=posed.frames[ring.finger, 0] @ rotation, stretch=(1.06, 0.94),
+        )  # fmt: skip

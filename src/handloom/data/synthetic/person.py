@@ -104,6 +104,15 @@ def add_arm(
     add_sleeve(solids, build, outfit, shoulder, elbow, wrist, palm)
 
 
+def add_cuff(solids: Solids, build: Build, glove: Paint, elbow: Array, wrist: Array, palm: Array) -> None:
+    """Add the piece of a glove that reaches over the wrist."""
+    g, fore = build.arm_girth, wrist - elbow
+    solids.capsule(
+        wrist - fore * 0.18, wrist, (0.0275 * g, 0.0225 * g), part=PERSON_ID, paint=glove, group=solids.group(),
+        toward=palm, stretch=(1.14, 0.96),
+    )  # fmt: skip
+
+
 def add_sleeve(
     solids: Solids, build: Build, outfit: Outfit, shoulder: Array, elbow: Array, wrist: Array, palm: Array
 ) -> None:

@@ -1,5 +1,7 @@
 """Things that are not the person: held in a hand, standing about in skin-like colours, or in the way of the view."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +9,7 @@ from handloom.data.synthetic.hand import about
 from handloom.data.synthetic.noise import any_colour, linear, skin_like
 from handloom.data.synthetic.scene import PlacedHand, Scene
 from handloom.data.synthetic.solids import PLAIN, SKIN, Paint, Solids
+from handloom.params import Lever
 
 Array = NDArray[np.float64]
 
@@ -100,10 +103,13 @@ def _place_clear(rng: np.random.Generator, scene: Scene, near: float, far: float
     return None
 
 
-def add_props(rng: np.random.Generator, solids: Solids, scene: Scene) -> None:
+def add_props(rng: np.random.Generator, solids: Solids, scene: Scene, without: Collection[Lever] = ()) -> None:
     """Add held things (one picture in ten), things about (one in four, few skin-like), things in the way (7 %)."""
+    nowhere = Solids()
     if rng.random() < 0.10:
-        _hold(rng, solids, scene.hands[int(rng.integers(2))])
+        _hold(rng, nowhere if "held" in without else solids, scene.hands[int(rng.integers(2))])
+    if "things" in without:
+        solids = nowhere
     skin_share = 0.6 if rng.random() < 0.25 else 0.0
     for chance, most, near, far, size in ((0.25, 4, 1.0, 2.2, 0.22), (0.07, 2, 0.6, 0.85, 0.08)):
         if rng.random() > chance:

@@ -1,5 +1,6 @@
 """One sample from its number: draw a scene, march it, shade it, photograph it, label it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +12,10 @@ from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
 from handloom.data.synthetic.dress import build_solids
 from handloom.data.synthetic.planes import draw_planes, lay
-from handloom.data.synthetic.scene import SIZE, Scene, draw_scene
+from handloom.data.synthetic.scene import SIZE, Scene, draw_portrait, draw_scene
 from handloom.data.synthetic.solids import Solids
 from handloom.data.synthetic.surface import paint_tables
+from handloom.params import Lever
 
 Field = NDArray[np.float32]
 Ids = NDArray[np.int32]
@@ -70,7 +72,9 @@ def _lights(rng: np.random.Generator, mood: NDArray[np.float32]) -> NDArray[np.f
     )  # fmt: skip
 
 
-def _trace(rng: np.random.Generator, scene: Scene, solids: Solids, textures: Field) -> tuple[Field, Ids, Field]:
+def _trace(
+    rng: np.random.Generator, scene: Scene, solids: Solids, textures: Field, without: Collection[Lever]
+) -> tuple[Field, Ids, Field]:
     """Linear colour (320, 320, 3), nearest solid (320, 320; -1 none) and depth (320, 320; 0 none) of a scene."""
     camera = scene.camera
     floats, ints = solids.seen_from(camera.rotation, camera.position)
@@ -81,11 +85,16 @@ def _trace(rng: np.random.Generator, scene: Scene, solids: Solids, textures: Fie
     lit = np.ones((SIZE, SIZE), np.float32)
     raymarch.march(floats, ints, camera.focal, SIZE, depth, which, normal, openness)
     out = draw_background(rng, SIZE)
-    for plane in draw_planes(rng, scene):
+    planes = draw_planes(rng, scene)
+    if "scenery" in without:
+        planes = []
+        out[:] = out.mean((0, 1))
+    for plane in planes:
         lay(plane, camera, depth, which, normal, out)
     lights = _lights(rng, out[::8, ::8].mean((0, 1)))
     softness = np.float32(rng.uniform(6, 24))
-    shadow.cast(floats, ints, camera.focal, SIZE, depth, normal, lights[0], softness, lit)
+    if "shadows" not in without:
+        shadow.cast(floats, ints, camera.focal, SIZE, depth, normal, lights[0], softness, lit)
     paints, rules = paint_tables(solids)
     shade.shade(floats, paints, rules, textures, camera.focal, SIZE, depth, which, normal, openness, lit, lights, out)
     return out, which, depth
@@ -93,6 +102,8 @@ def _trace(rng: np.random.Generator, scene: Scene, solids: Solids, textures: Fie
 
 def _shows(mask: NDArray[np.uint8], seen: NDArray[np.bool_], wanted: int) -> bool:
     """Whether the picture shows its hands: one in a hundred hides them behind a table, a prop, the body: drawn anew."""
+    if not wanted:
+        return not (mask > 1).any()
     left, right = int(((mask > 1) & (mask < 18)).sum()), int((mask > 17).sum())
     large, small = MIN_PIXELS[wanted]
     return (
@@ -100,13 +111,22 @@ def _shows(mask: NDArray[np.uint8], seen: NDArray[np.bool_], wanted: int) -> boo
     )
 
 
-def render(seed: int, split: str, index: int, close_ups: float = 0.0) -> Rendered:
-    """Sample `index` of `split`: the same for the same four, whatever else is rendered."""
+def render(
+    seed: int,
+    split: str,
+    index: int,
+    close_ups: float = 0.0,
+    portraits: float = 0.0,
+    without: Collection[Lever] = (),
+) -> Rendered:
+    """Sample `index` of `split`: the same for the same six, whatever else is rendered."""
     for attempt in range(8):
-        rng = np.random.default_rng([seed, SPLIT_IDS[split], index, attempt])
-        scene = draw_scene(rng, close_ups)
-        solids, textures = build_solids(rng, scene)
-        linear, which, depth = _trace(rng, scene, solids, textures)
+        key = [seed, SPLIT_IDS[split], index, attempt]
+        # Draws of their own, so that the other pictures stay what they were.
+        rng, extras = np.random.default_rng(key), np.random.default_rng([*key, 1])
+        scene = draw_portrait(rng) if extras.random() < portraits else draw_scene(rng, close_ups)
+        solids, textures = build_solids(rng, extras, scene, without)
+        linear, which, depth = _trace(rng, scene, solids, textures, without)
         mask = np.array([*solids.parts, 0], np.uint8)[which]
         camera = scene.camera
         intrinsics = np.array([[camera.focal, 0, SIZE / 2], [0, camera.focal, SIZE / 2], [0, 0, 1]], np.float32)
@@ -116,7 +136,7 @@ def render(seed: int, split: str, index: int, close_ups: float = 0.0) -> Rendere
         if _shows(mask, seen, scene.wanted):
             break
     return Rendered(
-        color=develop(rng, linear, mask > 1),
+        color=develop(rng, linear, mask > (1 if scene.wanted else 0), without),
         mask=mask,
         depth=np.where(depth > 0, np.minimum(depth, FAR_DEPTH), FAR_DEPTH).astype(np.float32),
         rules=np.array([*(paint.rule for paint in solids.paints), -1], np.int8)[which],

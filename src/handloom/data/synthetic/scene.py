@@ -230,6 +230,55 @@ def _fits(
     return seen == wanted
 
 
+def _draw_bystander(rng: np.random.Generator, build: Build, hands: tuple[PlacedHand, PlacedHand]) -> Camera:
+    """A camera that looks at a face, mostly, at a forearm, a leg or the chest."""
+    focal = float(rng.uniform(255, 312) * rng.uniform(1.0, 2.2))
+    arm = hands[int(rng.integers(2))]
+    choice, side = rng.random(), rng.choice((-1.0, 1.0))
+    if choice < 0.6:
+        target = np.array([0.0, 0.68, 0.05]) * build.scale
+    elif choice < 0.8:
+        target = arm.elbow + rng.uniform(0.0, 0.7) * (arm.wrist - arm.elbow)
+    elif choice < 0.9:
+        target = person.knee(build) * np.array([side, 1.0, 1.0]) * build.scale
+    else:
+        target = np.array([0.0, 0.45, 0.05]) * build.scale
+    distance = float(np.clip(rng.lognormal(np.log(0.7), 0.35), 0.33, 1.8))
+    azimuth = np.radians(rng.normal(0, 40) if rng.random() < 0.9 else rng.uniform(-180, 180))
+    height = np.radians(np.clip(rng.normal(3, 18), -60, 60))
+    away = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
+    target = target + rng.normal(0, 0.10, 3) * distance
+    roll = np.radians(rng.normal(0, 8) if rng.random() < 0.95 else rng.uniform(-180, 180))
+    position = target + away * distance
+    return Camera(_look(position, target, roll), position, focal)
+
+
+def _hides(build: Build, hands: tuple[PlacedHand, PlacedHand], camera: Camera) -> bool:
+    """Whether this camera, which must not be in the body, has no joint of a hand in its frame."""
+    if _inside_body(build, camera.position[None]) > -0.13:
+        return False
+    points = camera.to_camera(np.concatenate([hand.joints for hand in hands]))
+    before = points[:, 2] > 0.02
+    uv = camera.project(points[before])
+    return not ((uv > -8) & (uv < SIZE + 8)).all(1).any()
+
+
+def draw_portrait(rng: np.random.Generator) -> Scene:
+    """A random scene that shows a person and no hand."""
+    shape = draw_shape(rng)
+    build = person.draw_build(rng, shape.scale)
+    hands = _draw_hands(rng, build, shape, 1)
+    camera = _draw_bystander(rng, build, hands)
+    for attempt in range(400):
+        if _hides(build, hands, camera):
+            break
+        if attempt % 6 == 5:
+            hands = _draw_hands(rng, build, shape, 1)
+        camera = _draw_bystander(rng, build, hands)
+    yaw, pitch = (float(a) for a in np.radians(rng.normal(0, (24, 10))))
+    return Scene(build, shape, hands, camera, yaw, pitch, wanted=0)
+
+
 def draw_scene(rng: np.random.Generator, close_ups: float = 0.0) -> Scene:
     """A random scene that shows one or two hands, in equal parts; this share is seen from nearby."""
     close = close_ups > 0 and bool(rng.random() < close_ups)

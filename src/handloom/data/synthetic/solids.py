@@ -23,7 +23,8 @@ UPRIGHT: Final = np.eye(3)
 class Paint:
     """Colour rule, linear RGB 0..1, gloss 0..1, texture index (-1 none), repeats per metre and offset in metres.
 
-    For a nail, offset and extra are the colour of its varnish; extra 0 means none.
+    For a nail, offset and extra are the colour of its varnish; extra 0 means none. For a palm, extra is how much the
+    veins on its back show, 0..1.
     """
 
     rule: int

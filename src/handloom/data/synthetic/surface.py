@@ -100,6 +100,10 @@ def _skin(paint, solid, rule, noise, ax, ay, palmar, tint, gloss):  # type: igno
         tone *= 1.0 - 0.16 * _bump(ay, 0.0016) * max(palmar, 0.0)
         tone *= 1.0 - 0.10 * joint * max(-palmar, 0.0) * noise[2]
     if rule == PALM:
+        vein = abs(np.sin(ax * 250.0 + 2.5 * noise[2] + np.sin(ay * 80.0)))
+        vein = paint[EXTRA] * max(-palmar - 0.2, 0.0) * _bump(vein, 0.3)
+        tone *= 1.0 - 0.10 * vein
+        red -= 0.08 * vein
         line = abs(np.sin((ay * 60.0 + ax * 28.0) + 1.5 * noise[2]))
         tone *= 1.0 - 0.10 * max(palmar - 0.5, 0.0) * _bump(line, 0.10)
     if rule == NAILED:
