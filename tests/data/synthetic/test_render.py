@@ -189,7 +189,8 @@ def test_what_is_left_out_changes_nothing_else() -> None:
                 assert np.array_equal(bare.mask, sample.mask)
             changed[lever] += not np.array_equal(bare.color, sample.color)
     assert min(changed.values()) >= 1, changed
-    assert changed["skin"] == changed["scenery"] == 17
+    assert changed["scenery"] == 17
+    assert changed["skin"] > 12  # all but those in gloves
 
 
 def test_gloves_and_rings_are_parts_of_the_hand() -> None:

@@ -5,11 +5,11 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from handloom.data.synthetic.clutter import round_bar, scatter, shaded
+from handloom.data.synthetic.kernels import kernel
 from handloom.data.synthetic.noise import Rgb, any_colour, clouds, enlarge, skin_like
 from handloom.data.synthetic.texture import byte, wood, words
 
@@ -287,7 +287,7 @@ def draw_wall(rng: Rng, size: int) -> Image.Image:
     return (_bricks, _plain, _surface)[int(rng.integers(3))](rng, size)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _lit(pixels, linear, shade, out):  # type: ignore[no-untyped-def]
     """Bytes (H, W, 3) in linear light, by a table, times `shade` (H, W): an eighth of the time of numpy's indexing."""
     height, width, _ = pixels.shape

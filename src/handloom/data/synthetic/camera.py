@@ -4,17 +4,17 @@ import io
 from collections.abc import Collection
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from PIL import Image
 
+from handloom.data.synthetic.kernels import kernel
 from handloom.data.synthetic.noise import grain
 from handloom.params import Lever
 
 Field = NDArray[np.float32]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _soften(picture, row, share):  # type: ignore[no-untyped-def]
     """Blur (H, W, 3) in place by [share, 1 - 2 share, share] down and across; `row` (2, W, 3) is scratch."""
     height, width, _ = picture.shape
@@ -36,7 +36,7 @@ def _soften(picture, row, share):  # type: ignore[no-untyped-def]
                 picture[r, c, k] = centre * now[c, k] + share * (now[left, k] + now[right, k])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _expose(picture, gain, noise, sigma, corner, out):  # type: ignore[no-untyped-def]
     """Linear (H, W, 3) to display bytes: gain (3), soft shoulder, darker corners, gamma 2, noise of `sigma` levels.
 

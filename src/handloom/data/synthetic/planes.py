@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from PIL import Image
 
 from handloom.data.synthetic.background import draw_desk, draw_wall
+from handloom.data.synthetic.kernels import kernel
 from handloom.data.synthetic.scene import SIZE, Camera, Scene
 
 Array = NDArray[np.float64]
@@ -59,7 +59,7 @@ def draw_planes(rng: np.random.Generator, scene: Scene) -> list[Plane]:
     return planes
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _reach(gap, slope, right, down, depth, reached):  # type: ignore[no-untyped-def]
     """Fill `reached` with the plane's z where it is nearest, else 0; says whether it is anywhere.
 
@@ -81,7 +81,7 @@ def _reach(gap, slope, right, down, depth, reached):  # type: ignore[no-untyped-
     return some
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _cover(reached, picture, linear, toward, depth, which, normal, out):  # type: ignore[no-untyped-def]
     """Write depth, which, normal and colour where the plane is reached; `linear` (256) is the light of a byte."""
     for r in range(SIZE):

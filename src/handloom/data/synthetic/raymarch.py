@@ -13,7 +13,8 @@ long on 64 rays, 1.6 times on five.
 from typing import Final
 
 import numpy as np
-from numba import njit
+
+from handloom.data.synthetic.kernels import inlined, kernel
 
 TILE: Final = 8
 PIXELS: Final = TILE * TILE
@@ -54,7 +55,7 @@ SLOPE_X, SLOPE_Y, COSINE, AT, NEXT, OPEN, NORMAL = range(FREE, FREE + 7 * PIXELS
 NUM_LANES: Final = NORMAL + 3 * PIXELS
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _distance(solid, shape, lanes, blocks):  # type: ignore[no-untyped-def]
     """Write the distance of the points to one solid into ONE, metres, never more than the true one."""
     m0, m1, m2 = solid[0], solid[1], solid[2]
@@ -91,7 +92,7 @@ def _distance(solid, shape, lanes, blocks):  # type: ignore[no-untyped-def]
                 lanes[ONE + i] = np.sqrt(qx * qx + qy * qy + qz * qz) + inside - radius
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _melt(lanes, row, other, blend, into, blocks):  # type: ignore[no-untyped-def]
     """Row `into` becomes the smooth minimum of two rows, rounded over `blend` metres, and joins DIST."""
     inv = np.float32(1.0) / blend
@@ -108,26 +109,26 @@ def _melt(lanes, row, other, blend, into, blocks):  # type: ignore[no-untyped-de
             lanes[DIST + i] = min(lanes[DIST + i], melted)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _least(lanes, into, other):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[into + i] = min(lanes[into + i], lanes[other + i])
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _copy(lanes, into, other):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[into + i] = lanes[other + i]
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def fill(lanes, row, value):  # type: ignore[no-untyped-def]
     """Set a row of `lanes` to one value."""
     for i in range(PIXELS):
         lanes[row + i] = value
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def field(floats, ints, listed, num, lanes, count):  # type: ignore[no-untyped-def]
     """Fill DIST with the distance of the first `count` points to the union of the `num` listed solids, metres."""
     blocks = (count + BLOCK - 1) // BLOCK
@@ -155,7 +156,7 @@ def field(floats, ints, listed, num, lanes, count):  # type: ignore[no-untyped-d
             _melt(lanes, LIMB, ONE, solid[BLEND], LIMB, blocks)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _nearest(floats, ints, listed, num, lanes, count, which):  # type: ignore[no-untyped-def]
     """Fill `which` with the listed solid nearest to each point, blending left aside."""
     blocks = (count + BLOCK - 1) // BLOCK
@@ -168,7 +169,7 @@ def _nearest(floats, ints, listed, num, lanes, count, which):  # type: ignore[no
         _least(lanes, DIST, ONE)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def gap_to_ray(solid, dx, dy, dz):  # type: ignore[no-untyped-def]
     """Least distance between a solid's axis and the ray from the origin along unit (dx, dy, dz), and where, metres."""
     ox, oy, oz = solid[9], solid[10], solid[11]
@@ -183,7 +184,7 @@ def gap_to_ray(solid, dx, dy, dz):  # type: ignore[no-untyped-def]
     return np.sqrt(x * x + y * y + z * z), forth
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def flesh_radius(solid):  # type: ignore[no-untyped-def]
     """How far a capsule reaches from its axis, blending included, metres."""
     return (
@@ -193,7 +194,7 @@ def flesh_radius(solid):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _tile_lists(floats, ints, focal, size, listed, counts):  # type: ignore[no-untyped-def]
     """Fill, for every tile, the solids whose bounding sphere it sees, in the table's order."""
     tiles = size // TILE
@@ -229,7 +230,7 @@ def _tile_lists(floats, ints, focal, size, listed, counts):  # type: ignore[no-u
                 counts[tile] += 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _normals(floats, ints, listed, num, lanes, count, which):  # type: ignore[no-untyped-def]
     """Fill NORMAL with unit normals by four evaluations on a tetrahedron, and `which` with the nearest solid."""
     step = np.float32(0.0006)
@@ -253,19 +254,19 @@ def _normals(floats, ints, listed, num, lanes, count, which):  # type: ignore[no
         lanes[NORMAL + 2 * PIXELS + i] = z / norm
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _shift(lanes, row, by):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[row + i] += by
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _add(lanes, row, other, factor):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
         lanes[row + i] += factor * lanes[other + i]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _depth_range(floats, listed, num):  # type: ignore[no-untyped-def]
     """Least and greatest z that the bounding spheres of the listed solids reach."""
     near, far = np.float32(1e9), np.float32(0.0)
@@ -276,7 +277,7 @@ def _depth_range(floats, listed, num):  # type: ignore[no-untyped-def]
     return max(near, np.float32(0.03)), far
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _start(lanes, pixel, row, col, focal, size, near):  # type: ignore[no-untyped-def]
     """Fill the rays (x and y slope, cosine to the axis, z reached) and pixel numbers of a tile; gives their count.
 
@@ -295,7 +296,7 @@ def _start(lanes, pixel, row, col, focal, size, near):  # type: ignore[no-untype
     return len(pixel)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _place(lanes):  # type: ignore[no-untyped-def]
     """Write the points (x, y, z) that the rays have reached."""
     for i in range(PIXELS):
@@ -304,7 +305,7 @@ def _place(lanes):  # type: ignore[no-untyped-def]
         lanes[Z + i] = lanes[AT + i]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _advance(floats, ints, listed, num, lanes, pixel, count, far, hit_at):  # type: ignore[no-untyped-def]
     """March the rays until they hit (hit_at becomes z) or pass `far` (it becomes 0)."""
     hit_at[:] = np.float32(0.0)
@@ -328,7 +329,7 @@ def _advance(floats, ints, listed, num, lanes, pixel, count, far, hit_at):  # ty
             return
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _sift(lanes, pixel, count, touch, far, hit_at):  # type: ignore[no-untyped-def]
     """Note the rays that hit, move up those that neither hit nor passed `far`; gives the count of these."""
     kept = 0
@@ -344,7 +345,7 @@ def _sift(lanes, pixel, count, touch, far, hit_at):  # type: ignore[no-untyped-d
     return kept
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _hits(lanes, pixel, hit_at):  # type: ignore[no-untyped-def]
     """Keep the rays that hit and write their points; gives their count. The rays must be fresh from `_start`."""
     count = 0
@@ -358,7 +359,7 @@ def _hits(lanes, pixel, hit_at):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _openness(floats, ints, listed, num, lanes, count):  # type: ignore[no-untyped-def]
     """Fill OPEN with 0..1: how far the field grows along the normal, at the scale of a finger and of a limb."""
     fill(lanes, OPEN, np.float32(0.0))
@@ -372,7 +373,7 @@ def _openness(floats, ints, listed, num, lanes, count):  # type: ignore[no-untyp
             lanes[OPEN + i] += np.float32(0.5) * min(max(lanes[DIST + i] / reach, np.float32(0.0)), np.float32(1.0))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def march(floats, ints, focal, size, depth, which_out, normal, openness):  # type: ignore[no-untyped-def]
     """Fill depth (z metres, 0 where nothing), nearest solid (-1), unit normal and openness (0 closed ... 1 open)."""
     tiles = size // TILE

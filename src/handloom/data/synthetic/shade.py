@@ -3,8 +3,8 @@
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from handloom.data.synthetic.kernels import inlined, kernel
 from handloom.data.synthetic.solids import FACE, FINGER, NAILED, PALM, SKIN
 from handloom.data.synthetic.surface import colour
 
@@ -16,12 +16,12 @@ _WRAP: Final = 0.12
 """How far light creeps round an edge: far on skin, which it enters, little on all else."""
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _towards(lights, row, nx, ny, nz):  # type: ignore[no-untyped-def]
     return nx * lights[row, 0] + ny * lights[row, 1] + nz * lights[row, 2]
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _flat(lights, nx, ny, nz, lit, out):  # type: ignore[no-untyped-def]
     """Light a point of a plane, whose colour stands in `out` (3) already."""
     key = max(_towards(lights, KEY_WAY, nx, ny, nz), 0.0) * lit
@@ -29,7 +29,7 @@ def _flat(lights, nx, ny, nz, lit, out):  # type: ignore[no-untyped-def]
         out[k] *= lights[KEY, k] * key + 0.5 * (lights[SKY, k] + lights[GROUND, k]) + 0.3 * lights[FILL, k]
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _light(lights, x, y, z, nx, ny, nz, lit, opened, tint, gloss, skin, out):  # type: ignore[no-untyped-def]
     """Write the lit colour of a point at (x, y, z) with unit normal (nx, ny, nz) into `out` (3)."""
     wrap = _SKIN_WRAP if skin else _WRAP
@@ -54,7 +54,7 @@ def _light(lights, x, y, z, nx, ny, nz, lit, opened, tint, gloss, skin, out):  #
         out[k] = tint[k] * light + lights[KEY, k] * shine + lights[SKY, k] * 0.05 * rim * rim * shadowed
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def shade(  # type: ignore[no-untyped-def]
     floats, paints, rules, textures, focal, size, depth, which, normal, openness, lit, lights, out
 ):

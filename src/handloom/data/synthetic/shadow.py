@@ -3,8 +3,8 @@
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from handloom.data.synthetic.kernels import kernel
 from handloom.data.synthetic.raymarch import (
     BOUND_R,
     BOUND_X,
@@ -35,7 +35,7 @@ FROM_X, FROM_Y, FROM_Z, ALONG, NEXT, LEAST = range(FREE, FREE + 6 * PIXELS, PIXE
 NUM_LANES: Final = LEAST + PIXELS
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _gap(solid, mx, my, mz, lx, ly, lz):  # type: ignore[no-untyped-def]
     """Least distance between a capsule's axis and the ray from (mx, my, mz) along (lx, ly, lz)."""
     ox, oy, oz = solid[9] - mx, solid[10] - my, solid[11] - mz
@@ -49,7 +49,7 @@ def _gap(solid, mx, my, mz, lx, ly, lz):  # type: ignore[no-untyped-def]
     return np.sqrt(x * x + y * y + z * z)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _gather(row, col, focal, size, depth, normal, light, lit, lanes, pixel):  # type: ignore[no-untyped-def]
     """Points of a tile that face the light, a little off the surface, and their pixels; gives their count.
 
@@ -76,7 +76,7 @@ def _gather(row, col, focal, size, depth, normal, light, lit, lanes, pixel):  # 
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _in_the_way(floats, ints, lanes, count, light, listed):  # type: ignore[no-untyped-def]
     """List the solids that could stand between the points and the light; gives their number."""
     mx, my, mz = (
@@ -108,7 +108,7 @@ def _in_the_way(floats, ints, lanes, count, light, listed):  # type: ignore[no-u
     return num
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _walk(floats, ints, listed, num, lanes, pixel, count, light, softness, row, col, lit):  # type: ignore[no-untyped-def]
     """March toward the light; lit is the least of softness * clearance / way gone, between 0 and 1."""
     fill(lanes, ALONG, np.float32(0.004))
@@ -139,7 +139,7 @@ def _walk(floats, ints, listed, num, lanes, pixel, count, light, softness, row, 
                 return
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _sift(lanes, pixel, count, row, col, lit):  # type: ignore[no-untyped-def]
     """Write lit of the rays that end, in shadow or far from all, and move up the others; gives the count of these."""
     kept = 0
@@ -156,7 +156,7 @@ def _sift(lanes, pixel, count, row, col, lit):  # type: ignore[no-untyped-def]
     return kept
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def cast(floats, ints, focal, size, depth, normal, light, softness, lit):  # type: ignore[no-untyped-def]
     """Fill lit (1 in the light ... 0 in full shadow) where depth > 0; `light` is the unit vector toward the light."""
     tiles = size // TILE

@@ -4,8 +4,8 @@ All of it is inlined by force into `shade`: handing a dozen arrays from call to 
 """
 
 import numpy as np
-from numba import njit
 
+from handloom.data.synthetic.kernels import inlined
 from handloom.data.synthetic.raymarch import LENGTH, RADIUS_A, RADIUS_B
 from handloom.data.synthetic.solids import CLOTH, FACE, FINGER, HAIR, NAILED, PALM, SKIN, Solids
 
@@ -20,14 +20,14 @@ def paint_tables(solids: Solids) -> tuple[np.ndarray, np.ndarray]:
     return np.array(floats, np.float32), np.array(ints, np.int32)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _bilinear(texture, c, x0, x1, y0, y1, fx, fy):  # type: ignore[no-untyped-def]
     top = texture[y0, x0, c] * (1 - fx) + texture[y0, x1, c] * fx
     low = texture[y1, x0, c] * (1 - fx) + texture[y1, x1, c] * fx
     return top * (1 - fy) + low * fy
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _sample(texture, u, v):  # type: ignore[no-untyped-def]
     """The colour of `texture` (S, S, 3) at u, v in repeats: bilinear, wrapping."""
     size = texture.shape[0]
@@ -44,14 +44,14 @@ def _sample(texture, u, v):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _bump(x, width):  # type: ignore[no-untyped-def]
     """1 at x = 0, falling smoothly to 0 at |x| = width."""
     t = 1.0 - min(abs(x) / width, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _blend(tint, share, red, green, blue):  # type: ignore[no-untyped-def]
     return (
         tint[0] + share * (red - tint[0]),
@@ -60,7 +60,7 @@ def _blend(tint, share, red, green, blue):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _texture(paint, solid, rule, texture, ax, ay, az, palmar, tint):  # type: ignore[no-untyped-def]
     """The painted texture: projected from the front on a face, wrapped round the axis on all else."""
     if rule != FACE:
@@ -73,7 +73,7 @@ def _texture(paint, solid, rule, texture, ax, ay, az, palmar, tint):  # type: ig
     return tint
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _nail(paint, solid, ax, ay, palmar, tint, gloss):  # type: ignore[no-untyped-def]
     """The nail, pale or varnished, on the back of a fingertip: colour and gloss."""
     across = ax / (solid[RADIUS_B] * 0.82)
@@ -85,7 +85,7 @@ def _nail(paint, solid, ax, ay, palmar, tint, gloss):  # type: ignore[no-untyped
     return _blend(tint, 0.75 if down > 0.62 else 0.30, 0.88, 0.70, 0.64), 0.55
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def _skin(paint, solid, rule, noise, ax, ay, palmar, tint, gloss):  # type: ignore[no-untyped-def]
     """The plain colour `tint` as skin, with its gloss: mottled, pale inside, red at joints and tips, with creases."""
     tone = 0.86 + 0.28 * noise[0]
@@ -112,7 +112,7 @@ def _skin(paint, solid, rule, noise, ax, ay, palmar, tint, gloss):  # type: igno
     return (tint[0] * (tone + red), tint[1] * (tone - 0.35 * red), tint[2] * (tone - 0.35 * red)), gloss
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inlined()
 def colour(solid, paint, rule, texture, textures, s, dx, dy, dz, nx, ny, nz):  # type: ignore[no-untyped-def]
     """The linear colour of a point of solid number `s`, three numbers, and its gloss.
 
