@@ -25,9 +25,9 @@ FIGURES = Path("figures")
 SAMPLES = Path("samples")
 
 
-def raw(source: str) -> Path:
-    """Give the archive that `download` left of a source; raises DataError where there is none."""
-    archive = RAW / f"{source}.zip"
+def raw(source: str, folder: Path = RAW) -> Path:
+    """Give the archive of a source that `download` left in `folder`; raises DataError where there is none."""
+    archive = folder / f"{source}.zip"
     if not archive.exists():
         raise DataError(f"{archive}: no such archive, got 'nothing'; run `dvc repro download`")
     return archive

@@ -1,6 +1,7 @@
 """The sources of pictures that params.yaml names, opened."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from handloom.errors import DataError, ParamsError
@@ -15,8 +16,11 @@ ARCHIVES: Final = ("synthetic", "rhd", "freihand")
 """Sources that `download` makes or fetches, as data/raw/NAME.zip."""
 
 
-def opened(params: Params) -> "list[Source]":
-    """Give all sources that are used, in order; raises ParamsError for an unknown one, DataError for a missing one."""
+def opened(params: Params, raw: Path = layout.RAW) -> "list[Source]":
+    """Give all sources that are used, in order, archives from `raw`.
+
+    Raises ParamsError for an unknown one, DataError for a missing one.
+    """
     from handloom.data.cutouts import Cutouts
     from handloom.data.folder import PictureFolder
     from handloom.data.freihand import FreihandArchive
@@ -30,9 +34,9 @@ def opened(params: Params) -> "list[Source]":
             )
     cutouts = layout.CUTOUTS, tuple(layout.pictures(layout.BACKGROUNDS)), params.preprocess.cutouts
     known: dict[str, Callable[[], Source]] = {
-        "synthetic": lambda: RhdSource("synthetic", layout.raw("synthetic")),
-        "rhd": lambda: RhdSource("rhd", layout.raw("rhd")),
-        "freihand": lambda: FreihandArchive(layout.raw("freihand")),
+        "synthetic": lambda: RhdSource("synthetic", layout.raw("synthetic", raw)),
+        "rhd": lambda: RhdSource("rhd", layout.raw("rhd", raw)),
+        "freihand": lambda: FreihandArchive(layout.raw("freihand", raw)),
         "cutouts": lambda: Cutouts(*cutouts, params.preprocess.seed),
     }
     for name in params.used:
