@@ -5,6 +5,7 @@ import subprocess
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from string import Template
 from typing import Any, Final
@@ -16,6 +17,7 @@ from handloom import files, images
 from handloom.errors import DataError
 from handloom.images import Picture
 from handloom.reporting import reported
+from handloom.verify import SUMS
 from pipeline import layout
 
 CARD: Final = Path(__file__).with_name("model_card.md")
@@ -55,8 +57,12 @@ def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
     shares, figure = skin.measure(finder, skin_count)
     facts["skin"] = "; ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
     card = Template(CARD.read_text()).substitute(facts)
+    sums = {}
     for name in ("segment.int8.onnx", "pose.int8.onnx"):
-        files.write(BUNDLED / name, (layout.ONNX / name).read_bytes())
+        content = (layout.ONNX / name).read_bytes()
+        sums[name] = sha256(content).hexdigest()
+        files.write(BUNDLED / name, content)
+    files.write(BUNDLED / SUMS.name, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
     files.write(BUNDLED / "README.md", card)
     files.write(FIGURE, images.encode(figure, ".jpg"))
     click.echo(f"{BUNDLED}: {facts['false_hands']} hands seen in {len(scores)} pictures that have none")

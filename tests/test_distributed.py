@@ -83,7 +83,7 @@ def test_many_processes_learn_what_one_does(
         np.testing.assert_allclose(said["losses"], true.losses, atol=1e-5)
         for name, weights in true.net.named_parameters():
             assert torch.allclose(said["net"][name], weights, atol=1e-4), name
-    assert [path.name for path in (tmp_path / "many").glob("*/last.pt")] == ["last.pt"]
+    assert [path.name for path in (tmp_path / "many").glob("*/last.state")] == ["last.state"]
 
 
 @pytest.mark.slow

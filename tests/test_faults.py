@@ -177,7 +177,7 @@ def test_a_signal_ends_a_stage_with_nothing_half_written(workplace: Path, number
     process = started(workplace, "download")
     while not (workplace / "data" / "raw" / "synthetic.zip.part").exists():
         time.sleep(0.05)
-        assert process.poll() is None
+        assert process.poll() is None, outcome(process)
     process.send_signal(number)
     assert outcome(process)[0] == code
     assert list((workplace / "data" / "raw").iterdir()) == []
@@ -190,7 +190,7 @@ def test_a_killed_training_goes_on_and_other_params_start_anew(workplace: Path, 
     edit(workplace, "epochs: 17.0", "epochs: 12.0")
     edit(workplace, "gate_after: 1500", "gate_after: 0")
     process = started(workplace, "train", "segment")
-    while not list((workplace / ".checkpoints").glob("train-segment-*/last.pt")):
+    while not list((workplace / ".checkpoints").glob("train-segment-*/last.state")):
         time.sleep(0.05)
         assert process.poll() is None
     process.kill()
@@ -202,7 +202,7 @@ def test_a_killed_training_goes_on_and_other_params_start_anew(workplace: Path, 
     assert "models/segment.safetensors: iou_mean" in output
     edit(workplace, "learning_rate: 0.005", "learning_rate: 0.002")
     process = started(workplace, "train", "segment")
-    while len(list((workplace / ".checkpoints").glob("train-segment-*/last.pt"))) < 2:
+    while len(list((workplace / ".checkpoints").glob("train-segment-*/last.state"))) < 2:
         time.sleep(0.05)
         assert process.poll() is None
     process.terminate()

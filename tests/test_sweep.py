@@ -104,7 +104,7 @@ def test_whole_numbers_are_drawn_of_a_param_that_is_one() -> None:
 
 def test_a_search_that_is_stopped_or_killed_goes_on_in_the_middle_of_its_trial(workplace: Path) -> None:
     def saved() -> list[int]:
-        return [path.stat().st_mtime_ns for path in (workplace / ".checkpoints").glob("search-pose-*/last.pt")]
+        return [path.stat().st_mtime_ns for path in (workplace / ".checkpoints").glob("search-pose-*/last.state")]
 
     for how, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
         before = saved()

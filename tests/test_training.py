@@ -1,7 +1,9 @@
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,13 +192,58 @@ def test_state_of_other_params_is_refused(tmp_path: Path) -> None:
         other.load()
 
 
-def test_damaged_state_is_named(tmp_path: Path) -> None:
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_a_damaged_state_is_named_and_the_one_before_goes_on(
+    place: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     resume = Resume(tmp_path, "segment", "a" * 64)
-    resume.save({"step": 1})
-    path = resume.folder / "last.pt"
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(CheckpointError, match=r"last\.pt: damaged"):
+    for step in (1, 2, 3):
+        resume.save({"step": step, "weights": torch.ones(1000)})
+    last, previous = resume.folder / "last.state", resume.folder / "previous.state"
+    flip(last, place)
+    state = resume.load()
+    assert state is not None
+    assert state["step"] == 2
+    assert "last.state: damaged, got 'another sha256 than its own'" in caplog.text
+    assert "going on from the one before, step 2" in caplog.text
+    flip(previous, 100)
+    with pytest.raises(CheckpointError, match=r"last\.state: damaged, .*; delete it to start anew$"):
         resume.load()
+
+
+def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path) -> None:
+    """The child saves 1, 2, 3 ... as fast as it can; whatever moment the kill meets, a whole state is left."""
+    weights = torch.ones(300_000)
+    draw = random.Random(4)
+    step = 0
+    for _ in range(100):
+        resume = Resume(tmp_path, "segment", "a" * 64)
+        resume.folder.mkdir(parents=True, exist_ok=True)
+        child = os.fork()
+        if not child:
+            while True:
+                step += 1
+                resume.save({"step": step, "weights": weights * step})
+        time.sleep(draw.uniform(0.005, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        state = resume.load()
+        if state is None:
+            assert step == 0  # not one was finished
+            continue
+        assert state["step"] >= step
+        step = state["step"]
+        assert torch.equal(state["weights"], weights * step)
+    assert step > 100
+    with resume.locked():
+        left = {path.name for path in resume.folder.iterdir()}
+    assert left <= {"last.state", "previous.state", "lock"}
 
 
 def test_one_training_at_a_time(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,6 +29,10 @@ from handloom.errors import CheckpointError, EnvironmentFault
 from handloom.models.build import build
 
 FORMAT = 4
+LAST, PREVIOUS = "last.state", "previous.state"
+DIGEST_BYTES: Final = hashlib.sha256().digest_size
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Resume:
     @property
     def others(self) -> list[Path]:
         """Unfinished trainings of the same stage with other params, data or code."""
-        found = sorted(path.parent for path in self.root.glob(f"{self.stage}-*/last.pt"))
+        found = sorted({path.parent for path in self.root.glob(f"{self.stage}-*/*.state")})
         return [folder for folder in found if folder != self.folder and not (folder / "finished").exists()]
 
     @contextmanager
@@ -104,26 +109,43 @@ class Resume:
             except BlockingIOError:
                 where = f"{self.folder}: another process trains {self.stage} with these params"
                 raise EnvironmentFault(f"{where}, got 'locked'; wait for it or stop it") from None
+            for unfinished in self.folder.glob(".*.part"):  # of a process that was killed
+                unfinished.unlink()
             yield
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the state: whole or not at all."""
+        """Put a state in the last one's place, which becomes the one before: whole, or the old ones stay."""
         buffer = io.BytesIO()  # torch.save to a full disk raises RuntimeError and leaves half a file
         torch.save({**state, "key": self.key}, buffer)
-        files.write(self.folder / "last.pt", buffer.getvalue())
+        content = buffer.getvalue()
+        last = self.folder / LAST
+        if last.exists():
+            with files.disk(last):
+                last.replace(self.folder / PREVIOUS)
+        files.write(last, hashlib.sha256(content).digest() + content)
 
     def load(self) -> dict[str, Any] | None:
-        """Give the last state, or None; raises CheckpointError where it is damaged or of another training."""
-        path = self.folder / "last.pt"
-        if not path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
-            raise CheckpointError(f"{path}: damaged, got '{first_line(error)}'; delete it to start anew") from None
-        if state.get("key") != self.key:
-            raise CheckpointError(f"{path}: of other params, got '{state.get('key')}'; delete it to start anew")
-        return state
+        """Give the last whole state, or None where there is none.
+
+        Raises CheckpointError where all there are are damaged, or one is of another training.
+        """
+        fault: CheckpointError | None = None
+        for path in (self.folder / LAST, self.folder / PREVIOUS):
+            if not path.exists():
+                continue
+            try:
+                state = _read_state(path)
+            except CheckpointError as error:
+                fault = fault or error
+                continue
+            if state.get("key") != self.key:
+                raise CheckpointError(f"{path}: of other params, got '{state.get('key')}'; delete it to start anew")
+            if fault:
+                log.warning("%s; going on from the one before, step %s", fault, state.get("step"))
+            return state
+        if fault:
+            raise fault
+        return None
 
     def finish(self) -> None:
         """Mark the training as ended and forget earlier ended ones; its own state stays until DVC has its outputs."""
@@ -131,6 +153,19 @@ class Resume:
         for other in self.root.glob(f"{self.stage}-*/finished"):
             if other.parent != self.folder:
                 shutil.rmtree(other.parent, ignore_errors=True)
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Give the state of a file that begins with the sha256 of its rest: torch loads flipped weights without a word."""
+    content = path.read_bytes()
+    digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    try:
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("another sha256 than its own")
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged, got '{first_line(error)}'; delete it to start anew") from None
+    return state
 
 
 def first_line(error: Exception) -> str:

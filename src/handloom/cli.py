@@ -75,6 +75,28 @@ def demo(models: str | None, int8: bool, port: int, browser: bool) -> None:
     serve.run(serve.build(HandFinder.load(models, int8=int8), port), port, lambda: _opened(address, browser))
 
 
+@handloom.command()
+@click.argument("root", default=Path(), type=click.Path(exists=True, file_okay=False, path_type=Path))
+def verify(root: Path) -> None:
+    """Compare every byte of the pipeline's outputs in ROOT, and the bundled nets, with what they should be.
+
+    `dvc.lock` says what that is. The first stage that differs is named; the exit code is then 3.
+    """
+    from itertools import chain
+
+    from handloom import verify as verifying
+    from handloom.errors import DataError
+
+    first = None
+    for checked in chain(verifying.checked(root), [verifying.bundled()]):
+        click.echo(f"{checked.stage}: {checked.num_right} of {checked.num_outputs} outputs are as they should be")
+        for fault in checked.faults:
+            click.echo(f"  {fault}")
+        first = first or (checked if checked.faults else None)
+    if first:
+        raise DataError(f"{first.stage}: the first that differs, got '{first.faults[0]}'; run `dvc repro`")
+
+
 def _opened(address: str, browser: bool) -> None:
     click.echo(f"the demo is at {address} until Ctrl-C")
     if browser:
