@@ -133,6 +133,16 @@ def test_a_picture_beyond_the_limit_is_refused_from_its_header(tmp_path: Path) -
         images.read(tmp_path / "huge.png")
 
 
+def test_a_bomb_is_refused_and_a_large_picture_is_not(tmp_path: Path) -> None:
+    """Nothing, 64 megapixels of it, is a file of 8 KB; what a camera takes of that size has megabytes."""
+    Image.new("1", (8000, 8000)).save(tmp_path / "bomb.png")
+    with pytest.raises(DataError, match=r"bomb\.png: too large for so small a file, got '8000x8000'; shrink it first"):
+        images.read(tmp_path / "bomb.png")
+    noise = np.random.default_rng(1).integers(0, 256, (64, 8000), np.uint8)
+    Image.fromarray(np.tile(noise, (101, 1))).save(tmp_path / "large.jpg", quality=20)
+    assert images.read(tmp_path / "large.jpg").shape == (6464, 8000, 3)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"

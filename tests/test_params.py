@@ -1,6 +1,15 @@
+import math
+import re
+from collections.abc import Iterator
+from datetime import date
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from handloom.errors import ParamsError
 from handloom.params import Params
@@ -56,3 +65,104 @@ def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:
 def test_a_missing_file_says_where_to_stand(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="no such file; run from the repository's root"):
         Params.load(tmp_path / "params.yaml")
+
+
+def leaves(section: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+LEAVES = dict(leaves(YAML(typ="safe").load(GOOD)))
+WRONG = {
+    "a word": "seven",
+    "a list": [[1]],
+    "a section": {"a": 1},
+    "no number": math.nan,
+    "no end": math.inf,
+    "negative": -1,
+    "a switch": True,
+    "a date": date(2026, 11, 28),
+}
+
+
+def changed(path: tuple[str, ...], key: str, value: Any) -> dict[str, Any]:
+    """Give the default params with the leaf at `path` in its place under `key` and with `value`."""
+    whole = YAML(typ="safe").load(GOOD)
+    section = reduce(lambda place, name: place[name], path[:-1], whole)
+    del section[path[-1]]
+    section[key] = value
+    return whole
+
+
+def accepts(value: Any, good: Any) -> bool:
+    """Whether `value` is no mistake where `good` stands."""
+    if isinstance(good, str | None):  # an address, a word of a list, or nothing yet
+        return isinstance(value, str)
+    return isinstance(value, type(good)) and isinstance(good, bool)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_every_leaf_refuses_what_it_cannot_be(path: tuple[str, ...]) -> None:
+    for kind, value in WRONG.items():
+        if path[0] == "sources" and LEAVES[path] is None and kind in ("a switch", "negative"):
+            value = -1.0
+        if accepts(value, LEAVES[path]):
+            continue
+        with pytest.raises(ParamsError) as caught:
+            Params.parse(changed(path, path[-1], value), "params.yaml")
+            pytest.fail(f"{'.'.join(path)} takes {kind}")
+        said = str(caught.value)
+        assert said.startswith(f"params.yaml: {'.'.join(path)}"), said
+        assert "\n" not in said
+
+
+@pytest.mark.parametrize("path", [path for path in LEAVES if path[0] != "sources"], ids=".".join)
+def test_every_misspelt_leaf_is_named_with_what_was_meant(path: tuple[str, ...]) -> None:
+    key = path[-1]
+    typo = key[:-2] + key[:-3:-1] if key[-1] != key[-2] else key + "x"
+    with pytest.raises(ParamsError) as caught:
+        Params.parse(changed(path, typo, LEAVES[path]), "params.yaml")
+    assert f"{'.'.join((*path[:-1], typo))}: unknown key; did you mean '{key}'?" in str(caught.value)
+    without = changed(path, "x", 1)
+    section = reduce(lambda place, name: place[name], path[:-1], without)
+    del section["x"]
+    with pytest.raises(ParamsError, match=f"{key}: missing; add it"):
+        Params.parse(without, "params.yaml")
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r'not valid YAML, .*found duplicate key "epochs"') as caught:
+        loaded(tmp_path, "  batch_size: 16", "  epochs: 3\n  batch_size: 16")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ParamsError, match='found duplicate key "pose"'):
+        loaded(tmp_path, "evaluate:\n", "pose: {}\nevaluate:\n")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.integers(),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))  # fmt: skip
+def test_any_yaml_is_params_or_one_line(value: Any) -> None:
+    for whole in (value, {"sources": value}, changed(("pose", "epochs"), "epochs", value)):
+        try:
+            Params.parse(whole, "params.yaml")
+        except ParamsError as error:
+            assert "\n" not in str(error)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_params_or_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, "utf-8", errors="surrogatepass")
+    with pytest.raises(ParamsError) as caught:
+        Params.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_value_reaches_a_shell() -> None:
+    """DVC puts `${...}` of a command into a shell; no command of any pipeline holds one that params.yaml decides."""
+    for path in (Path("dvc.yaml"), *Path("experiments").glob("*/dvc.yaml")):
+        for stage in YAML(typ="safe").load(path)["stages"].values():
+            cmd = stage.get("do", stage)["cmd"]
+            assert set(re.findall(r"\$\{(.*?)\}", cmd)) <= {"item.net", "key"}, path

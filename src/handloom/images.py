@@ -21,6 +21,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 170_000_000
 """Larger pictures are refused from their header: 170 megapixels decode to 510 MB, and phones make 108."""
 MAX_SIDE = 60_000
+LARGE_PIXELS = 40_000_000
+"""Beyond, where decoding takes over 300 MB, a file must have a byte for each MAX_PER_BYTE pixels, as photographs do."""
+MAX_PER_BYTE = 50
+MAX_BYTES = 2**29
 _MAX_SQUARE = 6000
 
 MIRRORED = cv2.BORDER_REFLECT
@@ -36,9 +40,14 @@ def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is our own
-            with Image.open(source, formats=FORMATS) as image:
+            content = _content(source)
+            # from memory: a chunk that says it has 4 GB makes a file's `read` ask for 4 GB
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
                     raise DataError(f"{name}: too large, got '{image.width}x{image.height}'; shrink it first")
+                if image.width * image.height > max(LARGE_PIXELS, MAX_PER_BYTE * len(content)):
+                    what = "too large for so small a file"
+                    raise DataError(f"{name}: {what}, got '{image.width}x{image.height}'; shrink it first")
                 return _rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise DataError(f"{name}: too large, got 'over twice Pillow's limit'; shrink it first") from None
@@ -48,6 +57,12 @@ def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS)
         raise DataError(f"{name}: not a readable picture, got 'an unknown kind'; replace it") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{name}: not a readable picture, got '{error}'; replace it") from None
+
+
+def _content(source: Path | IO[bytes]) -> bytes:
+    if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:
+        raise ValueError(f"over {MAX_BYTES} bytes")
+    return source.read_bytes() if isinstance(source, Path) else source.read()
 
 
 def _rgb(image: Image.Image) -> Picture:

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -103,6 +103,13 @@ class PreprocessParams(Section):
     seed: Seed
 
 
+def _no_switch(value: Any) -> Any:
+    """Refuse true where 1 is meant: the two are equal, and a Literal asks no more."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("switch", "should be 1, 2 or 4")
+    return value
+
+
 class ModelParams(Section):
     """Shape of one U-Net."""
 
@@ -110,7 +117,7 @@ class ModelParams(Section):
     """Channels of the first level; each level below doubles them up to `cap`."""
     depth: Annotated[int, Field(ge=1, le=6)]
     """Times the resolution is halved below the stem."""
-    stem: Literal[1, 2, 4]
+    stem: Annotated[Literal[1, 2, 4], BeforeValidator(_no_switch)]
     """Stride of the first convolution; 1 is the full-resolution net of the 2019 report."""
     decoder: Positive
     """Channels of the way up as a fraction of those of the way down."""
