@@ -178,12 +178,12 @@ def export() -> None:
     from handloom.inference import HandFinder
 
     figures = {}
+    made_files: dict[str, bytes] = {}
     for net, task in tasks.TASKS.items():
         model = checkpoint.load_model(layout.model(net), net)
         validation = task.data.load(layout.prepared(net), "val")
         made = exporting.export(model, task, validation, params)
-        files.write(layout.ONNX / f"{net}.onnx", made.onnx)
-        files.write(layout.ONNX / f"{net}.int8.onnx", made.int8)
+        made_files |= {f"{net}.onnx": made.onnx, f"{net}.int8.onnx": made.int8}
         figures[net] = made.figures
         said = ", ".join(f"{form} {made.figures[f'{form}_{task.headline}']:.3f}" for form in ("torch", "onnx", "int8"))
         sizes = ", ".join(f"{len(content) / 1e6:.1f} MB" for content in (made.onnx, made.int8))
@@ -191,7 +191,10 @@ def export() -> None:
     finder = HandFinder.load(layout.MODELS)
     pictures = tasks.SEGMENT.data.load(layout.prepared("segment"), "val").images[: params.calibration_pictures]
     content, alike = exporting.whole(finder, pictures)
-    files.write(layout.ONNX / "hands.onnx", content)
+    made_files["hands.onnx"] = content
+    with files.whole_folder(layout.ONNX) as folder:
+        for name, each in made_files.items():
+            files.write(folder / name, each)
     figures["hands"] = {"onnx_bytes": float(len(content)), "alike": alike}
     click.echo(
         f"{layout.ONNX}/hands.onnx: picture to hands, {len(content) / 1e6:.1f} MB; {alike:.1%} of keypoints alike"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ def disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise EnvironmentFault(
-            f"{path}: cannot be written, got '{error.strerror}'; free some space or rights"
+            f"{path}: cannot be written, got '{error.strerror or error}'; free some space or rights"
         ) from None
 
 
@@ -39,6 +40,34 @@ def write(path: Path, content: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of `folder` when the with-block ends well; else all stays as it was.
+
+    Raises EnvironmentFault where the disk refuses.
+    """
+    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    with disk(folder):
+        if old.exists() and not folder.exists():
+            old.replace(folder)  # a process was killed between the two names
+        for leftover in (part, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            if folder.exists():
+                folder.replace(old)
+            try:
+                part.replace(folder)
+            except OSError:
+                if old.exists():
+                    old.replace(folder)
+                raise
+        finally:
+            for leftover in (part, old):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def dvc_hash(path: Path) -> str:

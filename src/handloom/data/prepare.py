@@ -21,7 +21,6 @@ stand behind some persons of the train split, and parts of them are rows of thei
 """
 
 import json
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -35,7 +34,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from handloom import processes
+from handloom import files, processes
 from handloom.data.npy import NpyWriter
 from handloom.data.rows import HandRow, Place, Prepared, prepare_background, prepare_sample, stored_size
 from handloom.data.source import Source
@@ -75,19 +74,18 @@ def prepare(
     """
     names = [source.name for source in sources]
     splits = [split_ids(source, params, trains=source.name not in tested_only) for source in sources]
-    partial_folder = folder.with_name(folder.name + ".part")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    for name in ("segment", "pose"):
-        (partial_folder / name).mkdir(parents=True)
     parts = round(params.background_share * sum(len(of["train"][1]) for of in splits)) if backgrounds else 0
     total = sum(len(ids) for of in splits for _, ids in of.values()) + parts
+    index: list[HandRow] = []
+    masked: dict[str, int] = {}
     try:
-        index: list[HandRow] = []
-        masked: dict[str, int] = {}
         with (
+            files.whole_folder(folder) as new,
             processes.pool(workers) as pool,
             tqdm(total=total, desc="preprocess", unit="sample") as bar,
         ):
+            for name in ("segment", "pose"):
+                (new / name).mkdir()
             for split in SPLITS:
                 samples: list[Iterator[Prepared]] = []
                 for number, (source, of) in enumerate(zip(sources, splits, strict=True)):
@@ -98,21 +96,16 @@ def prepare(
                     first = next(number for number, of in enumerate(splits) if of["train"][1])
                     of_photographs = partial(prepare_background, backgrounds, params, first)
                     samples.append(pool.in_order(of_photographs, range(parts)))
-                own, masked[split] = _write_split(partial_folder, split, params, chain.from_iterable(samples), bar)
+                own, masked[split] = _write_split(new, split, params, chain.from_iterable(samples), bar)
                 index += own
-        table = pd.DataFrame([asdict(row) for row in index])
-        where = "+".join(names)
-        _check_bad_fraction(table, where, params.max_bad_fraction)
-        _check_sets(table, where)
-        _write_facts(partial_folder, table, masked, names, parts, params)
-        table.to_csv(partial_folder / "index.csv", index=False, float_format="%.3f")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial_folder.replace(folder)
-    except (OSError, BrokenProcessPool) as error:
-        what = f"cannot be written, got '{getattr(error, 'strerror', None) or error}'"
-        raise EnvironmentFault(f"{folder}: {what}; free some space, memory or rights") from None
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
+            table = pd.DataFrame([asdict(row) for row in index])
+            where = "+".join(names)
+            _check_bad_fraction(table, where, params.max_bad_fraction)
+            _check_sets(table, where)
+            _write_facts(new, table, masked, names, parts, params)
+            table.to_csv(new / "index.csv", index=False, float_format="%.3f")
+    except BrokenProcessPool as error:
+        raise EnvironmentFault(f"{folder}: a worker died, got '{error}'; free some memory") from None
     return table
 
 
