@@ -104,7 +104,7 @@ def test_a_bad_sample_stops_preprocess(
     assert "preprocess.max_bad_fraction" in said
     assert [word for word in words if word not in said] == []
     assert not (workplace / "data" / "prepared").exists()
-    assert not (workplace / "data" / "prepared.part").exists()
+    assert not (workplace / "data" / ".prepared.part").exists()
 
 
 def test_a_bad_sample_within_the_limit_is_left_out_and_named(workplace: Path, archive: Path) -> None:
