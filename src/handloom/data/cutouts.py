@@ -5,6 +5,7 @@ goes through the renderer's camera, so that noise and blur tell nobody what was 
 detector learns the seams of a single way of blending, hence feathers of several widths.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,7 @@ from handloom import images, masks
 from handloom.data.source import OTHERS, Sample
 from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
-from handloom.data.synthetic.noise import any_colour, clouds, linear, skin_colour
+from handloom.data.synthetic.noise import any_colour, clouds, linear, skin_colour, to_light
 from handloom.errors import DataError
 from handloom.geometry import Box
 from handloom.images import Picture
@@ -106,7 +107,7 @@ class Cutouts:
         side = min(height, width) * rng.uniform(0.35, 1.0)
         left, top = rng.uniform(0, (width - side, height - side))
         part = images.crop(picture, Box(left, top, left + side, top + side), SIZE)
-        return _light(part[:, ::-1] if rng.random() < 0.5 else part) * np.float32(rng.uniform(0.5, 1.3))
+        return to_light(part[:, ::-1] if rng.random() < 0.5 else part) * np.float32(rng.uniform(0.5, 1.3))
 
 
 @lru_cache(maxsize=2)
@@ -116,10 +117,6 @@ def _found(folder: Path, backgrounds: tuple[Path, ...], params: CutoutsParams, s
 
 def _mask_of(picture: Path) -> Path:
     return picture.parent.parent / "masks" / f"{picture.stem}.png"
-
-
-def _light(picture: Picture) -> Field:
-    return np.asarray((picture.astype(np.float32) / 255) ** 2.2, np.float32)
 
 
 @lru_cache(maxsize=256)
@@ -151,7 +148,7 @@ def _dress(rng: Rng, picture: Picture, hand: NDArray[np.uint8]) -> _Layer:
     frame = height + arm, width + 2 * room
     layer = _Layer(np.zeros((*frame, 3), np.float32), np.zeros(frame, np.uint8), np.zeros(frame, np.uint8))
     inside = slice(0, height), slice(room, room + width)
-    layer.light[inside] = _recoloured(rng, _light(_bled(picture, hand)), hand)
+    layer.light[inside] = _recoloured(rng, to_light(_bled(picture, hand)), hand)
     layer.alpha[inside] = layer.hand[inside] = hand
     if arm:
         _add_arm(rng, layer, height)
@@ -179,7 +176,9 @@ def _recoloured(rng: Rng, light: Field, hand: NDArray[np.uint8]) -> Field:
     mean = light[hand > 0].mean(axis=0)
     share = rng.uniform(0.0, 1.0)
     target = np.asarray(linear(skin_colour(rng)), np.float32)
-    gain = (np.maximum(target, 0.01) / np.maximum(mean, 0.01)) ** share
+    # Python's powers, sines and exponentials are the same on all processors; numpy's differ in their last bits
+    ratio = np.maximum(target, 0.01) / np.maximum(mean, 0.01)
+    gain = np.array([float(each) ** share for each in ratio], np.float32)
     return np.asarray(light * (gain * rng.uniform(0.7, 1.3)).astype(np.float32))
 
 
@@ -198,8 +197,9 @@ def _add_arm(rng: Rng, layer: _Layer, height: int) -> None:
     sleeve = rng.random() < 0.45
     spread = rng.uniform(1.1, 1.5) if sleeve else 1.0
     half = (right - left) / 2 * (spread + rng.uniform(0.0, 0.35) * np.minimum(down / height, 1.0))
-    middle = (left + right) / 2 + np.tan(rng.normal(0, 0.25)) * down
-    across = (np.arange(alpha.shape[1], dtype=np.float32) + 0.5 - middle[:, None]) / half[:, None]
+    middle = (left + right) / 2 + math.tan(rng.normal(0, 0.25)) * down
+    places = np.arange(alpha.shape[1], dtype=np.float32) + 0.5
+    across: Field = np.asarray((places - middle[:, None]) / half[:, None], np.float32)
     mottle = np.asarray(clouds(rng, across.shape[0], across.shape[1], int(rng.integers(2, 12))), np.float32) / 255
     cloth = np.asarray(linear(any_colour(rng)), np.float32)
     drawn = (_round(across) * cloth if sleeve else _across(light[0, left:right], across)) * (0.8 + 0.4 * mottle)[
@@ -225,7 +225,7 @@ def _paste(rng: Rng, layer: _Layer, label: int, light: Field, mask: NDArray[np.u
     """Put a layer into a picture and its hand as `label` into the mask, turned, scaled and mirrored at random."""
     rows, columns = (np.flatnonzero((layer.hand > 0).any(axis=axis)) for axis in (1, 0))
     longer = max(np.ptp(rows), np.ptp(columns)) + 1
-    scale = np.exp(rng.uniform(*np.log(EXTENT))) / longer
+    scale = math.exp(rng.uniform(math.log(EXTENT[0]), math.log(EXTENT[1]))) / longer
     factor = max(1, round(1 / scale))  # of a shrunk layer each pixel must count
     light_, alpha, hand = (_averaged(each, factor) for each in (layer.light, layer.alpha, layer.hand))
     angle, mirror = rng.uniform(-np.pi, np.pi), rng.choice([-1.0, 1.0])

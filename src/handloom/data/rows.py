@@ -1,5 +1,6 @@
 """One sample to its rows: picture and mask for the mask net, a crop a hand for the pose net, what index.csv says."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -232,7 +233,9 @@ def prepare_background(photographs: Sequence[Path], params: PreprocessParams, so
     picture = images.read(photographs[number % len(photographs)])
     height, width = picture.shape[:2]
     part = _part(picture, params.image_size, draw)
-    crops = [_square(draw, picture, max(height, width) * np.exp(draw.uniform(np.log(0.08), np.log(0.8)))) for _ in "ab"]
+    crops = [
+        _square(draw, picture, max(height, width) * math.exp(draw.uniform(math.log(0.08), math.log(0.8)))) for _ in "ab"
+    ]
     mask = np.zeros((params.image_size, params.image_size), np.uint8)
     hands = [_empty_row(picture, crop, params, draw) for crop in crops]
     return Prepared(source, -1 - number, part, mask, [], hands)
@@ -257,7 +260,7 @@ def _person_rows(
     rows, columns = np.nonzero(person)
     boxes = []
     for place in draw.integers(len(rows), size=2) if len(rows) else ():
-        half = max(picture.shape[:2]) * np.exp(draw.uniform(np.log(0.1), np.log(0.6))) / 2
+        half = max(picture.shape[:2]) * math.exp(draw.uniform(math.log(0.1), math.log(0.6))) / 2
         x, y = float(columns[place]), float(rows[place])
         boxes.append(Box(x - half, y - half, x + half, y + half))
     return [_empty_row(picture, box, params, draw) for box in boxes]

@@ -91,6 +91,15 @@ def grain(rng: np.random.Generator, height: int, width: int) -> Field:
     return np.ascontiguousarray(piece[::-1] if flipped else piece)
 
 
+_LIGHT: Final = np.array([(level / 255) ** 2.2 for level in range(256)], np.float32)
+"""By Python's power: the last bits of numpy's depend on the processor's vector instructions."""
+
+
+def to_light(display: NDArray[np.uint8]) -> Field:
+    """Display bytes of any shape to linear light, 0..1."""
+    return np.asarray(_LIGHT[display])
+
+
 def linear(rgb: Rgb) -> Rgb:
     """Display (gamma 2.2) colour to linear light."""
     return (rgb[0] ** 2.2, rgb[1] ** 2.2, rgb[2] ** 2.2)

@@ -1,5 +1,6 @@
 """The random draw of a scene: a person whose arms end in posed hands, and a camera that looks at them."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -177,7 +178,7 @@ def _draw_camera(
         focal *= float(rng.uniform(*ZOOM))
     chosen = hands[int(rng.integers(2))]
     centre = chosen.joints.mean(0) if wanted == 1 else np.concatenate([h.joints for h in hands]).mean(0)
-    distance = float(np.clip(rng.lognormal(np.log(0.55), 0.25), 0.33, 1.25))
+    distance = float(np.clip(rng.lognormal(math.log(0.55), 0.25), 0.33, 1.25))
     if rng.random() < 0.16:
         eyes = np.array([0.0, 0.70, 0.13]) * build.scale + rng.normal(0, 0.05, 3)
         away = eyes - centre
@@ -243,7 +244,7 @@ def _draw_bystander(rng: np.random.Generator, build: Build, hands: tuple[PlacedH
         target = person.knee(build) * np.array([side, 1.0, 1.0]) * build.scale
     else:
         target = np.array([0.0, 0.45, 0.05]) * build.scale
-    distance = float(np.clip(rng.lognormal(np.log(0.7), 0.35), 0.33, 1.8))
+    distance = float(np.clip(rng.lognormal(math.log(0.7), 0.35), 0.33, 1.8))
     azimuth = np.radians(rng.normal(0, 40) if rng.random() < 0.9 else rng.uniform(-180, 180))
     height = np.radians(np.clip(rng.normal(3, 18), -60, 60))
     away = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from handloom.data.synthetic.noise import Rgb, any_colour, clouds, skin_like, tile_noise
+from handloom.data.synthetic.noise import Rgb, any_colour, clouds, skin_like, tile_noise, to_light
 
 Field = NDArray[np.float32]
 
@@ -20,11 +20,6 @@ def byte(rgb: Rgb) -> tuple[int, int, int]:
     """A display colour 0..1 as bytes."""
     r, g, b = (round(255 * min(max(c, 0.0), 1.0)) for c in rgb)
     return (r, g, b)
-
-
-def light(image: Image.Image) -> Field:
-    """A display image as linear light, float32 0..1."""
-    return np.asarray(image, np.float32) ** 2.2 * np.float32(255**-2.2)
 
 
 def words(rng: np.random.Generator, length: int) -> str:
@@ -99,7 +94,7 @@ def cloth(rng: np.random.Generator) -> Field:
     image = Image.new("RGB", (SIZE, SIZE), byte(ground))
     colours = [byte(skin_like(rng) if rng.random() < 0.08 else any_colour(rng)) for _ in range(int(rng.integers(1, 4)))]
     _PATTERNS[int(rng.integers(len(_PATTERNS)))](rng, ImageDraw.Draw(image), colours)
-    return light(image) * (0.8 + 0.4 * tile_noise(rng, SIZE, (6, 24))[..., :1])
+    return to_light(np.asarray(image)) * (0.8 + 0.4 * tile_noise(rng, SIZE, (6, 24))[..., :1])
 
 
 def face(rng: np.random.Generator, skin: Rgb, hair: Rgb) -> Field:
@@ -151,7 +146,7 @@ def face(rng: np.random.Generator, skin: Rgb, hair: Rgb) -> Field:
             draw.ellipse(((x - 0.10) * over, 0.31 * over, (x + 0.10) * over, 0.46 * over), outline=frame, width=4)
         draw.line([(0.46 * over, 0.37 * over), (0.54 * over, 0.37 * over)], fill=frame, width=4)
     small = image.resize((SIZE, SIZE), Image.Resampling.BOX)
-    return light(small)
+    return to_light(np.asarray(small))
 
 
 @cache
