@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from handloom.serve import MAX_UPLOAD
+from handloom.serve import MAX_UPLOAD, PATIENCE_S
 
 
 def free_port() -> int:
@@ -129,6 +131,36 @@ def test_a_stream_that_makes_no_sense_is_closed_with_a_reason(message: str | byt
             line.recv(timeout=20)
     assert closed.value.rcvd is not None
     assert said in closed.value.rcvd.reason
+
+
+@pytest.mark.parametrize("path", ["/../serve.py", "/%2e%2e/serve.py", "/..%2fserve.py", "//etc/passwd", "/%00"])
+def test_nothing_beside_the_page_is_served(path: str, port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        said = b"".join(iter(lambda: line.recv(65536), b""))
+    assert said.split()[1] in (b"404", b"400", b"405")
+    assert b"import" not in said
+    assert b"root:" not in said
+
+
+def test_a_crowd_of_idle_and_slow_ones_keeps_nobody_out(port: int) -> None:
+    """200 connections that say nothing, 20 that never end their request, 100 clients at once, and one more."""
+    with ExitStack() as crowd:
+        idle = [crowd.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(220)]
+        for slow in idle[:20]:
+            slow.sendall(b"POST /picture HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        for half in idle[20:40]:
+            half.sendall(b"POST /picture HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nabc")
+        watching = [crowd.enter_context(connect(f"ws://127.0.0.1:{port}/frames")) for _ in range(100)]
+        assert requests.post(f"http://127.0.0.1:{port}/picture", picture(), timeout=30).status_code == 200
+        for line in watching:
+            line.send(picture())
+        assert all(json.loads(line.recv(timeout=60))["width"] == 64 for line in watching)
+        for line in idle:  # all are let go in the end: the half ones with an answer
+            line.settimeout(PATIENCE_S + 20)
+            said = b"".join(iter(partial(line.recv, 65536), b""))
+            assert not said or said.startswith(b"HTTP/1.1 408")
+    assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).status_code == 200
 
 
 def test_a_port_in_use_is_one_line(port: int, models: Path) -> None:

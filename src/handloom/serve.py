@@ -4,6 +4,7 @@ Nothing is stored. Only pages of this very server may talk to it: any other site
 port on this machine too, so Host and Origin are checked, of web sockets as well.
 """
 
+import asyncio
 import io
 import socket
 import time
@@ -19,6 +20,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from handloom import images, results
 from handloom.errors import DataError, EnvironmentFault
@@ -32,6 +34,8 @@ MAX_UPLOAD: Final = 20 * 2**20
 MAX_FRAME: Final = 2 * 2**20
 """Bytes of a frame of a stream; one of 640 x 480 has a twentieth of it."""
 MAX_FRAME_PIXELS: Final = 4_000_000
+PATIENCE_S: Final = 10.0
+"""For a request's head, and then for its body; uvicorn itself waits for ever."""
 POLICY: Final = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "frame-ancestors 'none'",
@@ -82,7 +86,12 @@ def build(finder: HandFinder, port: int) -> FastAPI:
     @app.post("/picture")
     async def picture(request: Request, min_score: float = MIN_SCORE) -> JSONResponse:
         """Take a picture's bytes; gives its hands, and their mask as a PNG."""
-        content = await request.body()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                content = await request.body()
+        except TimeoutError:
+            what = f"picture: must come within {PATIENCE_S:g} s, got a part of it; send it again"
+            return JSONResponse({"error": what}, 408, {"Connection": "close"})
         try:
             return JSONResponse(await run_in_threadpool(_read, finder, content, min_score))
         except DataError as error:
@@ -130,6 +139,30 @@ def _since(begun: float) -> float:
     return round(1000 * (time.perf_counter() - begun), 2)
 
 
+class Impatient(H11Protocol):
+    """HTTP/1.1 that closes a connection whose next request's head does not come in time."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(PATIENCE_S, transport.close)
+
+    def handle_events(self) -> None:
+        """Wait no more once a head is whole; after an answer uvicorn's own time of keeping alive counts."""
+        before = self.headers
+        super().handle_events()
+        if self._deadline is not None and self.headers is not before:
+            self._deadline.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+
 def run(app: FastAPI, port: int, begun: Callable[[], None]) -> None:
     """Serve until Ctrl-C or SIGTERM; `begun` is called once the port answers.
 
@@ -147,5 +180,7 @@ def run(app: FastAPI, port: int, begun: Callable[[], None]) -> None:
             own.bind((HOSTS[0], port))
         except OSError as error:
             raise EnvironmentFault(f"demo: port taken, got '{port}', {error.strerror}; choose another --port") from None
-        config = uvicorn.Config(app, log_level="warning", ws_max_size=MAX_FRAME, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app, http=Impatient, log_level="warning", ws_max_size=MAX_FRAME, timeout_graceful_shutdown=2
+        )
         Server(config).run([own])
