@@ -1,13 +1,17 @@
 """Against a real MLflow store: a sqlite file in a folder of the test's own."""
 
-import logging
+import socket
+import sqlite3
 import subprocess
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from handloom import tracking
+from handloom.errors import DataError, EnvironmentFault
 
 
 @pytest.fixture
@@ -56,16 +60,98 @@ def test_a_killed_run_goes_on_and_a_finished_one_stays(store: Path, tmp_path: Pa
     assert sorted(p.name for p in (store / "mlartifacts").rglob("*.*")) == ["a.csv", "validation.png"]
 
 
+@contextmanager
+def nobody_there(store: Path) -> Iterator[str]:
+    yield "http://127.0.0.1:9"  # the discard port: nothing listens
+
+
+@contextmanager
+def hanging(store: Path) -> Iterator[str]:
+    """A server that takes a connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def locked(store: Path) -> Iterator[str]:
+    """A database that another process writes to without an end."""
+    with tracking.run("earlier", "k0", {}, {}):
+        pass
+    with closing(sqlite3.connect(store / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield f"sqlite:///{store}/mlflow.db"
+
+
+@contextmanager
+def no_store(store: Path) -> Iterator[str]:
+    (store / "file").touch()
+    yield f"sqlite:///{store}/file/mlflow.db"
+
+
+@contextmanager
+def wrong_scheme(store: Path) -> Iterator[str]:
+    yield "gopher://127.0.0.1"
+
+
+def a_run_of_three(key: str) -> None:
+    with tracking.run("train@pose", key, {"pose": {"seed": 4}}, {"dvc.dep.x": "md5"}) as run:
+        for step in (1, 2, 3):
+            run.metrics({"loss": 1 / step}, step)
+        run.flush()
+        run.file(Path("presets/default.yaml"))
+        run.picture(b"\x89PNG", "validation.png")
+        run.tag("dvc.out.models/pose", "md5")
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_a_store_that_does_not_answer_stops_nothing(
-    store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "fault", [nobody_there, hanging, locked, no_store, wrong_scheme], ids=lambda each: each.__name__
+)
+def test_a_store_that_does_not_answer_stops_nothing_and_gets_all_later(
+    fault: Callable[[Path], AbstractContextManager[str]],
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: nothing listens
-    with caplog.at_level(logging.WARNING), tracking.run("train@pose", "k", {}, {}) as run:
+    monkeypatch.setattr(tracking, "WAIT_S", 4.0)
+    with fault(store) as address, monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", address)
+        begun = time.monotonic()
+        a_run_of_three("k")
+        assert time.monotonic() - begun < tracking.WAIT_S + 2  # one wait for all; no measure of speed
+        with pytest.raises(EnvironmentFault, match=r"no answer, got '.+'; .*\.jsonl is kept, try again later$"):
+            list(tracking.send())
+    assert caplog.text.count("MLflow: no answer, got") == 1
+    assert "`python -m pipeline.track` sends them later" in caplog.text
+    assert list(tracking.send()) == ["train@pose-k"]
+    assert list(tracking.send()) == []
+    status, metrics, params, tags = runs(store)[0]
+    assert (status, metrics, params) == ("FINISHED", {"loss": 1 / 3}, {"pose.seed": "4"})
+    assert tags["dvc.out.models/pose"] == tags["dvc.dep.x"] == "md5"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_store_that_dies_meanwhile_gets_the_rest_later(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with tracking.run("train@pose", "k", {}, {}) as run:
         run.metrics({"loss": 1.0}, 1)
         run.flush()
-    assert isinstance(run, tracking.Nobody)
-    assert "MLflow: no answer" in caplog.text
+        (store / "mlflow.db").rename(store / "away.db")
+        run.metrics({"loss": 0.5}, 2)
+        run.flush()
+        run.metrics({"loss": 0.25}, 3)
+    (store / "mlflow.db").unlink(missing_ok=True)
+    (store / "away.db").rename(store / "mlflow.db")
+    assert list(tracking.send()) == ["train@pose-k"]
+    ((status, metrics, _, _),) = runs(store)
+    assert (status, metrics) == ("FINISHED", {"loss": 0.25})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]\n", '{"stage": "a"}\n'])
+def test_what_is_not_kept_by_us_is_named(text: str, store: Path) -> None:
+    (store / ".unsent").mkdir()
+    (store / ".unsent" / "a.jsonl").write_text(text)
+    with pytest.raises(DataError, match=r"a\.jsonl: not what is kept of a run, got '.+'; remove it"):
+        list(tracking.send())
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,24 +2,28 @@
 
 Store: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the repository's root (`DVC_ROOT` names it when DVC runs a stage
 somewhere else). Step metrics are buffered and sent in batches: one at a time
-costs 11 ms each, 1,000 together 0.2 ms each.
+costs 11 ms each, 1,000 together 0.2 ms each. What a store does not take is kept in a file of the repository, and `send`
+brings it there later.
 """
 
 import fcntl
+import json
 import logging
 import os
 import re
 import subprocess
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from handloom.errors import CheckpointError
+from handloom.errors import CheckpointError, DataError, EnvironmentFault
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,8 +41,13 @@ SCHEMES = ("models:/", "runs:/")
 """How the address of a model in a store begins."""
 BATCH = 1000
 """Metrics in one request, MLflow's own limit."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""With MLflow's own settings a dead server costs 247 s a call."""
+WAIT_S = 13.0
+"""For one answer, whatever a store hangs in: MLflow waits 20 s for a locked sqlite file. The first miss is the last."""
 
 log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 
 class Run(Protocol):
@@ -85,88 +94,114 @@ class Nobody:
         """Do nothing."""
 
 
+@dataclass(frozen=True)
+class Unsent:
+    """What no store took of one run: a file of JSON lines, the first of which says whose they are."""
+
+    path: Path
+    head: Mapping[str, Any]
+
+    def keep(self, *lines: Mapping[str, Any]) -> None:
+        """Append lines, each a metric, a tag or the status."""
+        try:
+            self.path.parent.mkdir(exist_ok=True)
+            new = not self.path.exists()
+            with self.path.open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in ((self.head,) if new else ()) + lines)
+        except OSError as error:
+            log.warning("%s: cannot be written, got '%s'; these figures are lost", self.path, error.strerror)
+
+
 @dataclass
 class MlflowRun:
-    """A run in an MLflow store. A store that stops answering is said once and then left alone."""
+    """A run in an MLflow store. A store that stops answering is said once, then left alone; the rest is kept here."""
 
-    client: "MlflowClient"
-    run_id: str
-    alive: bool = True
-    _noted: list[Any] = field(default_factory=list)
+    unsent: Unsent
+    client: "MlflowClient | None" = None
+    run_id: str = ""
+    _noted: list[dict[str, Any]] = field(default_factory=list)
 
-    @contextmanager
-    def _forgiving(self) -> Iterator[None]:
+    def _asked(self, ask: "Callable[[MlflowClient], Any]") -> bool:
+        """Ask the store, if it ever answered since; gives whether it did now."""
+        if (client := self.client) is None:
+            return False
         try:
-            yield
+            _in_time(lambda: ask(client))
         except Exception as error:
-            self.alive = False
-            log.warning("MLflow: no answer, got '%s'; this run is tracked no further", str(error).split("\n")[0])
+            self.client = None
+            _say_no_answer(error)
+        return self.client is not None
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Note values of a step."""
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
-        self._noted += [Metric(name, value, now, step) for name, value in values.items()]
+        self._noted += [{"metric": k, "value": float(v), "time": now, "step": step} for k, v in values.items()]
         if len(self._noted) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was noted."""
-        while self._noted and self.alive:
-            with self._forgiving():
-                self.client.log_batch(self.run_id, metrics=self._noted[:BATCH])
+        """Send what was noted, or keep it."""
+        while self._noted and self._asked(lambda client: _send_metrics(client, self.run_id, self._noted[:BATCH])):
             del self._noted[:BATCH]
+        if self._noted:
+            self.unsent.keep(*self._noted)
+            self._noted.clear()
 
     def file(self, path: Path, folder: str = "") -> None:
         """Keep a copy of a file with the run."""
-        if self.alive:
-            with self._forgiving():
-                self.client.log_artifact(self.run_id, str(path), folder or None)
+        self._asked(lambda client: client.log_artifact(self.run_id, str(path), folder or None))
 
     def picture(self, png: bytes, name: str) -> None:
         """Keep a PNG with the run."""
-        if self.alive:
+        if self.client:
             import tempfile
 
-            with self._forgiving(), tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, Path(name).name)
                 path.write_bytes(png)
                 self.file(path, Path(name).parent.as_posix().removeprefix("."))
 
     def tag(self, name: str, value: str) -> None:
         """Say something of the run."""
-        if self.alive:
-            with self._forgiving():
-                self.client.set_tag(self.run_id, name, value)
+        if not self._asked(lambda client: client.set_tag(self.run_id, name, value)):
+            self.unsent.keep({"tag": name, "value": value})
 
     def model(self, files: Mapping[str, Path], asked: Any, params: Mapping[str, Any], said: Any) -> None:
         """Log a pyfunc from code, nothing of it pickled, as a new version of the registered model, the current one."""
-        if self.alive:
-            with self._forgiving(), _calm():
-                import mlflow
-
-                mlflow.set_tracking_uri(self.client.tracking_uri)
-                with mlflow.start_run(self.run_id):
-                    logged = mlflow.pyfunc.log_model(
-                        name=MODEL,
-                        python_model=str(PYFUNC),
-                        artifacts={name: str(path) for name, path in files.items()},
-                        signature=mlflow.models.infer_signature(asked, said, dict(params)),
-                        input_example=(asked, dict(params)),
-                        code_paths=[str(Path(__file__).parent)],
-                        pip_requirements=_requirements(),
-                        registered_model_name=MODEL,
-                    )
-                if "DVC_EXP_NAME" not in os.environ:  # an experiment's model is not yet anybody's current one
-                    self.client.set_registered_model_alias(MODEL, ALIAS, logged.registered_model_version)
+        if (client := self.client) is None:
+            return
+        try:
+            _register(client, self.run_id, files, asked, params, said)
+        except Exception as error:
+            self.client = None
+            _say_no_answer(error)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
         self.flush()
-        if self.alive:
-            with self._forgiving():
-                self.client.set_terminated(self.run_id, status)
+        if not self._asked(lambda client: client.set_terminated(self.run_id, status)):
+            self.unsent.keep({"status": status})
+
+
+def _register(
+    client: "MlflowClient", run_id: str, files: Mapping[str, Path], asked: Any, params: Mapping[str, Any], said: Any
+) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    with _calm(), mlflow.start_run(run_id):
+        logged = mlflow.pyfunc.log_model(
+            name=MODEL,
+            python_model=str(PYFUNC),
+            artifacts={name: str(path) for name, path in files.items()},
+            signature=mlflow.models.infer_signature(asked, said, dict(params)),
+            input_example=(asked, dict(params)),
+            code_paths=[str(Path(__file__).parent)],
+            pip_requirements=_requirements(),
+            registered_model_name=MODEL,
+        )
+    if "DVC_EXP_NAME" not in os.environ:  # an experiment's model is not yet anybody's current one
+        client.set_registered_model_alias(MODEL, ALIAS, logged.registered_model_version)
 
 
 @contextmanager
@@ -196,25 +231,103 @@ def root() -> Path:
 
 
 def _open(stage: str, key: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> MlflowRun | None:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a dead server costs 247 s per call without
+    tags = {**tags, **_git_tags()}
     try:
-        import mlflow
+        import mlflow  # noqa: F401 - whether it is there
     except ImportError:
         log.warning("MLflow: not installed; this run is not tracked")
         return None
+    head = {"stage": stage, "key": key, "params": flatten(params), "tags": tags}
+    run = MlflowRun(Unsent(_unsent() / f"{stage}-{key[:16]}.jsonl", head))
+    try:
+        run.client, run.run_id = _in_time(partial(_begun, stage, key, params, tags))
+    except Exception as error:
+        _say_no_answer(error)
+    return run
+
+
+def _in_time(ask: "Callable[[], _Answer]") -> "_Answer":
+    """Give an answer; raises TimeoutError where it does not come, and lets the question hang."""
+    answers: list[_Answer] = []
+    errors: list[Exception] = []
+
+    def asking() -> None:
+        try:
+            answers.append(ask())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=asking, daemon=True)
+    thread.start()
+    thread.join(WAIT_S)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise TimeoutError(f"nothing within {WAIT_S:g} s")
+    return answers[0]
+
+
+def _begun(stage: str, key: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> "tuple[MlflowClient, str]":
+    client, experiment = _store()
+    return client, _run_id(client, experiment, stage, key, params, tags)
+
+
+def _store() -> tuple["MlflowClient", str]:
+    """Give the store's client and the experiment."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        # four processes that create one sqlite store at once corrupted it in one of two trials
-        with (root() / ".mlflow.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            client = mlflow.MlflowClient(store())
-            experiment = _experiment(client)
-        return MlflowRun(client, _run_id(client, experiment, stage, key, params, {**tags, **_git_tags()}))
-    except Exception as error:
-        log.warning("MLflow: no answer, got '%s'; this run is not tracked", str(error).split("\n")[0])
-        return None
+    # four processes that create one sqlite store at once corrupted it in one of two trials
+    with (root() / ".mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = mlflow.MlflowClient(store())
+        return client, _experiment(client)
+
+
+def _say_no_answer(error: Exception) -> None:
+    said = str(error).split("\n")[0]
+    log.warning("MLflow: no answer, got '%s'; figures are kept, `python -m pipeline.track` sends them later", said)
+
+
+def _unsent() -> Path:
+    return root() / ".unsent"
+
+
+def send() -> Iterator[str]:
+    """Bring to the store what is kept here, run by run, and forget it; gives each run's name.
+
+    Raises EnvironmentFault where the store does not answer, DataError where a file is none of ours.
+    """
+    for path in sorted(_unsent().glob("*.jsonl")):
+        try:
+            head, *lines = (json.loads(line) for line in path.read_text().splitlines())
+            stage, key, params, tags = (head[name] for name in ("stage", "key", "params", "tags"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not what is kept of a run, got '{error}'; remove it") from None
+        try:
+            client, run_id = _in_time(partial(_begun, stage, key, params, tags))
+            metrics = [line for line in lines if "metric" in line]
+            for start in range(0, len(metrics), BATCH):
+                _send_metrics(client, run_id, metrics[start : start + BATCH])
+            for line in (line for line in lines if "tag" in line):
+                client.set_tag(run_id, line["tag"], line["value"])
+            client.set_terminated(run_id, next((line["status"] for line in lines[::-1] if "status" in line), "KILLED"))
+        except Exception as error:
+            said = str(error).split("\n")[0]
+            raise EnvironmentFault(f"{store()}: no answer, got '{said}'; {path} is kept, try again later") from None
+        path.unlink()
+        yield f"{stage}-{key[:8]}"
+
+
+def _send_metrics(client: "MlflowClient", run_id: str, noted: Sequence[Mapping[str, Any]]) -> None:
+    from mlflow.entities import Metric
+
+    metrics = [Metric(each["metric"], each["value"], each["time"], each["step"]) for each in noted]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def _experiment(client: "MlflowClient") -> str:
