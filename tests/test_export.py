@@ -95,3 +95,19 @@ def test_what_is_no_exported_net_is_named(content: Any, task: Task, said: str, e
         onnx_net.load_onnx(path, task.name)
     with pytest.raises(CheckpointError, match="not an exported net"):
         onnx_net.load_onnx(tmp_path / "none.onnx", task.name)
+
+
+def test_weights_in_another_file_are_not_looked_for(exported: Path, tmp_path: Path) -> None:
+    """A net that names a file of the machine as its weights is refused before anything is opened."""
+    net = onnx.load(exported / "pose.onnx")
+    weights = next(each for each in net.graph.initializer if each.raw_data)
+    (tmp_path / "secret").write_bytes(weights.raw_data)
+    for place in ("../secret", str(tmp_path / "secret"), "secret"):
+        (tmp_path / "nets").mkdir(exist_ok=True)
+        weights.ClearField("raw_data")
+        del weights.external_data[:]
+        weights.data_location = onnx.TensorProto.EXTERNAL
+        weights.external_data.add(key="location", value=place)
+        (tmp_path / "nets" / "pose.onnx").write_bytes(net.SerializeToString())
+        with pytest.raises(CheckpointError, match=r"pose\.onnx: not an exported net, got 'weights in another file'"):
+            onnx_net.load_onnx(tmp_path / "nets" / "pose.onnx", "pose")

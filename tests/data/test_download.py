@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -15,11 +16,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from handloom.data import download
 from handloom.data.download import Remote, adopt, fetch
@@ -410,6 +414,76 @@ def test_a_killed_process_loses_almost_nothing(site: Site, path: Path) -> None:
     assert start >= least
     assert fetch(pinned(site), path).read_bytes() == BODY
     assert site.asked == ["all", f"bytes={start}-"]
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(site: Site, path: Path) -> None:
+    """40 MB at 25 MB a second: after every kill no file, or the whole one; what is fetched again is under 8 MiB."""
+    site.body = np.random.default_rng(1).bytes(40_000_000)
+    sent: list[tuple[int, int]] = []
+    """First and last byte of every answer."""
+
+    def slow(handler: Handler) -> None:
+        head_from(handler, start := start_of(handler))
+        sent.append((start, start))
+        for place in range(start, len(site.body), 1 << 18):
+            handler.wfile.write(site.body[place : place + (1 << 18)])
+            sent[-1] = start, place + (1 << 18)
+            time.sleep(0.01)
+
+    site.behaviours = [slow]
+    remote = Remote(site.url, len(site.body), hashlib.sha256(site.body).hexdigest())
+    program = (
+        "import sys; from pathlib import Path; from handloom.data.download import Remote, fetch; "
+        "print('ready', flush=True); "
+        "fetch(Remote(sys.argv[1], int(sys.argv[2]), sys.argv[3]), Path(sys.argv[4]))"
+    )
+    command = [sys.executable, "-c", program, remote.url, str(remote.size), str(remote.sha256), str(path)]
+    draw = random.Random(5)
+    for _ in range(20):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(draw.uniform(0.0, 0.2))
+            process.kill()
+        assert not path.exists() or path.read_bytes() == site.body
+    assert fetch(remote, path).read_bytes() == site.body
+    again = [end - start for (_, end), (start, _) in pairwise(sent)]
+    assert len(sent) >= 10
+    assert max(again) <= 8 * 2**20, again
+
+
+BEHAVIOURS: dict[str, Behaviour] = {
+    "ranged": ranged,
+    "without ranges": without_ranges,
+    "without a length": without_length,
+    "page": page,
+    "gzip": gzipped,
+    "busy": status(503),
+    "missing": status(404),
+    "416": status(416),
+    "cut early": cut_at(10_000),
+    "cut late": cut_at(700_000),
+    "nothing": cut_at(0),
+    "elsewhere": status(302, Location="ftp://127.0.0.1/RHD.zip"),
+    "another etag": lambda handler: (setattr(handler.server, "etag", '"two"'), cut_at(600_000)(handler))[0],
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(st.sampled_from(sorted(BEHAVIOURS)), min_size=1, max_size=8), calls=st.integers(1, 3))
+def test_whatever_a_server_does_the_file_is_whole_or_not_there(
+    site: Site, path: Path, names: list[str], calls: int
+) -> None:
+    shutil.rmtree(path.parent, ignore_errors=True)
+    site.behaviours, site.etag = [BEHAVIOURS[name] for name in names], '"one"'
+    for _ in range(calls):
+        with suppress(DataError, EnvironmentFault):
+            fetch(pinned(site), path)
+        assert not path.exists() or path.read_bytes() == BODY
+    site.behaviours = [ranged]
+    assert fetch(pinned(site), path).read_bytes() == BODY
 
 
 def test_progress_is_shown_on_a_terminal(site: Site, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
