@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -209,6 +210,25 @@ def test_a_killed_training_goes_on_and_other_params_start_anew(workplace: Path, 
     code, said, output = outcome(process)
     assert code == 143
     assert "goes on" not in output
+
+
+def test_too_little_memory_is_one_line(workplace: Path, prepared: Path) -> None:
+    (workplace / "data").mkdir()
+    (workplace / "data" / "prepared").symlink_to(prepared)
+    (workplace / "src").symlink_to(ROOT / "src")
+    edit(workplace, "batch_size: 16", "batch_size: 200000")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, limits[1]))
+    try:
+        process = started(workplace, "train", "segment")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    code, said, _ = outcome(process)
+    assert code == 5, said
+    assert re.search(r"^error: memory: not enough, got '.+'; lower batch_size, or end what else runs$", said, re.M), (
+        said
+    )
+    assert not (workplace / "models").exists()
 
 
 def test_training_without_data(workplace: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from handloom.errors import HandloomError
+from handloom.errors import EnvironmentFault, HandloomError
 from handloom.processes import end_with_parent, exit_on_signals
 
 
@@ -22,5 +22,19 @@ def reported() -> Iterator[None]:
     try:
         yield
     except HandloomError as error:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise SystemExit(error.exit_code) from None
+        fault = error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        said = str(error).splitlines()[0] if str(error) else "no word of how much"
+        fault = EnvironmentFault(f"memory: not enough, got '{said}'; lower batch_size, or end what else runs")
+    else:
+        return
+    click.echo(f"error: {' '.join(str(fault).split())}", err=True)
+    raise SystemExit(fault.exit_code) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, numpy, torch on a CPU or torch on a GPU could not have what they asked for."""
+    kind = type(error).__name__
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "allocate memory" in str(error)
