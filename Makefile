@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help repro test lint smoke ui clean
+.PHONY: help repro test soak lint smoke ui clean
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -19,6 +19,9 @@ repro: $(STAMP) ## run what is out of date of the pipeline
 
 test: $(STAMP_DEV) ## run the tests
 	pytest
+
+soak: $(STAMP_DEV) ## the slow faults alone: kills, resumed trainings
+	pytest -m slow
 
 lint: $(STAMP_DEV) ## formatter, linter, types, and the floors of the architecture
 	ruff format --check .

@@ -7,10 +7,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+
+from handloom import images
+from handloom.errors import DataError
 
 NUM_MUTANTS = 2000
 READ = """
@@ -140,6 +146,21 @@ def mutants() -> Iterator[tuple[str, bytes]]:
                 case 5:
                     mutant += draw.choice(good)[1][: draw.randint(1, 300)]
         yield f"{number:04d}-{name}", bytes(mutant)
+
+
+@given(
+    kind=st.sampled_from(sorted(kinds())),
+    place=st.floats(0, 1),
+    patch=st.binary(max_size=40),
+    end=st.floats(0, 1) | st.just(1.0),
+)
+def test_any_change_gives_a_picture_or_a_line(kind: str, place: float, patch: bytes, end: float) -> None:
+    content = bytearray(kinds()[kind])
+    start = int(place * len(content))
+    content[start : start + len(patch)] = patch
+    with suppress(DataError):
+        picture = images.read(io.BytesIO(content[: int(end * len(content))]), "any")
+        assert picture.ndim == 3
 
 
 def read_all(folder: Path) -> dict[str, str]:

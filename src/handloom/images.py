@@ -39,7 +39,7 @@ def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS)
     name = name or str(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is our own
+            warnings.simplefilter("ignore")  # the limit of size is our own, and what is odd but readable is read
             content = _content(source)
             # from memory: a chunk that says it has 4 GB makes a file's `read` ask for 4 GB
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
