@@ -231,6 +231,24 @@ def test_too_little_memory_is_one_line(workplace: Path, prepared: Path) -> None:
     assert not (workplace / "models").exists()
 
 
+@pytest.mark.parametrize(
+    ("demand", "code", "said"),
+    [("cuda", 5, "no GPU that torch can use, got 'cuda'; unset it"), ("gpu", 2, "must be cpu or cuda, got 'gpu'")],
+)
+def test_a_gpu_that_is_demanded_and_not_there(
+    demand: str, code: int, said: str, workplace: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "data").mkdir()
+    (workplace / "data" / "prepared").symlink_to(prepared)
+    (workplace / "src").symlink_to(ROOT / "src")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("HANDLOOM_DEVICE", demand)
+    found, line = stage(workplace, "train", "segment")
+    assert found == code, line
+    assert f"error: HANDLOOM_DEVICE: {said}" in line
+    assert not (workplace / "models").exists()
+
+
 def test_training_without_data(workplace: Path) -> None:
     code, said = stage(workplace, "train", "pose")
     assert code == 3, said

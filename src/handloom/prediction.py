@@ -2,20 +2,32 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from handloom.errors import EnvironmentFault, ParamsError
 from handloom.models.unet import Output
 from handloom.tasks import Predictions, Task
 
+DEVICE: Final = "HANDLOOM_DEVICE"
+"""Environment variable: `cpu` leaves a GPU alone, `cuda` demands one."""
+
 
 def device() -> torch.device:
-    """Give the device to compute on: this process's GPU where there is one, the first unless `torchrun` counts."""
-    if torch.cuda.is_available():
+    """Give the device to compute on: this process's GPU where there is one, the first unless `torchrun` counts.
+
+    Raises EnvironmentFault where a GPU is demanded and there is none, ParamsError for another demand.
+    """
+    demand = os.environ.get(DEVICE, "")
+    if demand not in ("", "cpu", "cuda"):
+        raise ParamsError(f"{DEVICE}: must be cpu or cuda, got '{demand}'; correct or unset it")
+    if demand == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentFault(f"{DEVICE}: no GPU that torch can use, got '{demand}'; unset it, or mend the driver")
+    if demand != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
 
