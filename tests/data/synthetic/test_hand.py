@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from handloom.data.synthetic.hand import LIMITS, Shape, draw_shape, pose
-from handloom.data.synthetic.poses import NAMED, draw_angles
+from handloom.data.synthetic.poses import NAMED, draw_angles, draw_name
 
 PLAIN = Shape(scale=1.0, bones=np.ones((5, 3)), flesh=1.0, width=1.0)
 STRAIGHT = np.zeros((5, 4))
@@ -42,7 +42,7 @@ def test_named_poses_keep_the_joint_limits() -> None:
 
 def test_drawn_poses_keep_the_joint_limits_and_differ() -> None:
     rng = np.random.default_rng(0)
-    drawn = [draw_angles(rng, draw_shape(rng)) for _ in range(60)]
+    drawn = [draw_angles(rng, draw_shape(rng), draw_name(rng)) for _ in range(60)]
     for angles in drawn:
         assert (angles >= LIMITS[..., 0] - 1e-9).all()
         assert (angles <= LIMITS[..., 1] + 1e-9).all()

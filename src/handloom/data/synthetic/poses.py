@@ -89,9 +89,13 @@ def _gaps(joints: Array) -> Array:
 _CLEAR: Final = 0.72 * (RADII[:, 2][:, None] + RADII[:, 2][None]) - np.diag([0.0, *[0.0012] * 4])
 
 
-def draw_angles(rng: np.random.Generator, shape: Shape, name: str | None = None) -> Array:
+def draw_name(rng: np.random.Generator) -> str:
+    """The name of a pose: one of `NAMED`, `free` or `mixed`."""
+    return _NAMES[rng.choice(len(_NAMES), p=_CHANCES)]
+
+
+def draw_angles(rng: np.random.Generator, shape: Shape, name: str) -> Array:
     """(5, 4) joint angles, radians, within `LIMITS`; fingers do not pass through each other or the palm."""
-    name = _NAMES[rng.choice(len(_NAMES), p=_CHANCES)] if name is None else name
     jitter = np.radians(rng.choice([3.0, 6.0, 9.0]))
     need = _CLEAR * shape.flesh * shape.scale
     for attempt in range(12):

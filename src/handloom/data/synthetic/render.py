@@ -1,6 +1,6 @@
 """One sample from its number: draw a scene, march it, shade it, photograph it, label it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -111,6 +111,22 @@ def _shows(mask: NDArray[np.uint8], seen: NDArray[np.bool_], wanted: int) -> boo
     )
 
 
+def scenes(
+    seed: int, split: str, index: int, close_ups: float, portraits: float
+) -> Iterator[tuple[np.random.Generator, np.random.Generator, Scene]]:
+    """Draw the scenes of a sample, of which the first that shows what it should is taken, with what draws the rest."""
+    for attempt in range(8):
+        key = [seed, SPLIT_IDS[split], index, attempt]
+        # Draws of their own, so that the other pictures stay what they were.
+        rng, extras = np.random.default_rng(key), np.random.default_rng([*key, 1])
+        yield rng, extras, draw_portrait(rng) if extras.random() < portraits else draw_scene(rng, close_ups)
+
+
+def joints_of(scene: Scene) -> NDArray[np.float32]:
+    """Give (42, 3) joints, metres, camera frame, in RHD's order."""
+    return np.concatenate([labels.rhd_order(scene.camera.to_camera(hand.joints)) for hand in scene.hands])
+
+
 def render(
     seed: int,
     split: str,
@@ -120,17 +136,13 @@ def render(
     without: Collection[Lever] = (),
 ) -> Rendered:
     """Sample `index` of `split`: the same for the same six, whatever else is rendered."""
-    for attempt in range(8):
-        key = [seed, SPLIT_IDS[split], index, attempt]
-        # Draws of their own, so that the other pictures stay what they were.
-        rng, extras = np.random.default_rng(key), np.random.default_rng([*key, 1])
-        scene = draw_portrait(rng) if extras.random() < portraits else draw_scene(rng, close_ups)
+    for rng, extras, scene in scenes(seed, split, index, close_ups, portraits):
         solids, textures = build_solids(rng, extras, scene, without)
         linear, which, depth = _trace(rng, scene, solids, textures, without)
         mask = np.array([*solids.parts, 0], np.uint8)[which]
         camera = scene.camera
         intrinsics = np.array([[camera.focal, 0, SIZE / 2], [0, camera.focal, SIZE / 2], [0, 0, 1]], np.float32)
-        xyz = np.concatenate([labels.rhd_order(camera.to_camera(hand.joints)) for hand in scene.hands])
+        xyz = joints_of(scene)
         uv = labels.project(xyz, intrinsics)
         seen = labels.visible(uv, mask)
         if _shows(mask, seen, scene.wanted):

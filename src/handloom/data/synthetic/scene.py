@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from handloom.data.synthetic import person
 from handloom.data.synthetic.hand import Posed, Shape, about, cross, draw_shape, pose
 from handloom.data.synthetic.person import Build
-from handloom.data.synthetic.poses import draw_angles
+from handloom.data.synthetic.poses import draw_angles, draw_name
 from handloom.data.synthetic.solids import frame_along
 
 Array = NDArray[np.float64]
@@ -28,6 +28,8 @@ class PlacedHand:
     """A hand in the world: its shape and pose, the rows of its frame, its wrist, and the arm above it."""
 
     left: bool
+    name: str
+    """Of its pose."""
     posed: Posed
     rotation: Array
     wrist: Array
@@ -124,7 +126,8 @@ def _hand_frame(rng: np.random.Generator, hand_left: bool, shoulder: Array, elbo
 def _place_hand(rng: np.random.Generator, build: Build, shape: Shape, left: bool, target: Array) -> PlacedHand:
     side = 1.0 if left else -1.0
     shoulder = build.shoulder * np.array([side, 1.0, 1.0])
-    angles = draw_angles(rng, shape)
+    name = draw_name(rng)
+    angles = draw_angles(rng, shape, name)
     posed = pose(shape, angles, left=left)
     placed = None
     for attempt in range(8):
@@ -133,7 +136,7 @@ def _place_hand(rng: np.random.Generator, build: Build, shape: Shape, left: bool
         pole = np.array([side * rng.uniform(0.1, 1.0), rng.uniform(-1.2, 0.1), rng.uniform(-0.8, 0.2)])
         elbow, wrist = person.bend_arm(build, shoulder, free, pole)
         frame = _hand_frame(rng, left, shoulder, elbow, wrist)
-        placed = PlacedHand(left, posed, frame, wrist, elbow, shoulder)
+        placed = PlacedHand(left, name, posed, frame, wrist, elbow, shoulder)
         if _inside_body(build, placed.joints) < -0.008:
             break
     assert placed is not None
