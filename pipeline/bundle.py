@@ -58,8 +58,8 @@ def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
     facts["skin"] = "; ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
     card = Template(CARD.read_text()).substitute(facts)
     sums = {}
-    for name in ("segment.int8.onnx", "pose.int8.onnx"):
-        content = (layout.ONNX / name).read_bytes()
+    for path in (layout.ONNX / "segment.int8.onnx", layout.ONNX / "pose.int8.onnx", layout.GESTURES):
+        name, content = path.name, path.read_bytes()
         sums[name] = sha256(content).hexdigest()
         files.write(BUNDLED / name, content)
     files.write(BUNDLED / SUMS.name, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))

@@ -19,6 +19,7 @@ USERS = (BACKGROUNDS, CUTOUTS, OWN)
 PREPARED = Path("data/prepared")
 MODELS = Path("models")
 ONNX = Path("onnx")
+GESTURES = MODELS / "gestures.safetensors"
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 FIGURES = Path("figures")

@@ -14,7 +14,7 @@ def stage() -> None:
 
     \b
     download -> preprocess -> train segment -> evaluate
-                           -> train pose ---^  export
+                           -> train pose ---^  export, gestures
     """
 
 
@@ -49,6 +49,14 @@ def evaluate() -> None:
     from pipeline import steps
 
     steps.evaluate()
+
+
+@stage.command()
+def gestures() -> None:
+    """Teach a small net which gesture 21 keypoints are, and score it on rendered hands."""
+    from pipeline import steps
+
+    steps.gestures()
 
 
 @stage.command()

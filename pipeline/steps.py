@@ -169,6 +169,33 @@ def evaluate() -> None:
     _summarize(scores, facts_of=segment.about["facts"])
 
 
+def gestures() -> None:
+    """Write the gesture net and its figures, on rendered hands where the archive is rendered."""
+    whole = Params.load(layout.PARAMS)
+
+    from handloom import checkpoint, gesture_training, plots
+    from handloom.data.rhd import RhdSource
+    from handloom.gestures import NAMES
+    from handloom.prediction import device, predict
+    from handloom.tasks import POSE, params_of
+
+    net, accuracy = gesture_training.train(whole.gestures)
+    figures: dict[str, Any] = {"accuracy_drawn_keypoints": accuracy}
+    if "synthetic" in whole.used:
+        hands = POSE.data.load(layout.prepared("pose"), "test")
+        archive = RhdSource("synthetic", layout.raw("synthetic"))
+        labels = gesture_training.labels_of(hands, archive, whole.download.synthetic.seed)
+        pose = checkpoint.load_model(layout.model("pose"), "pose")
+        said, _ = predict(pose.net.to(device()), POSE, hands, whole.evaluate.batch_size, params_of(POSE, pose.about))
+        figures |= gesture_training.scores(net, hands, said, labels)
+        tables = {name: figures.pop(f"confusion_{name}_keypoints") for name in ("true", "predicted")}
+        files.write(layout.PLOTS / "gestures.png", plots.confusion(tables, NAMES))
+    net.write(layout.GESTURES)
+    files.write(layout.METRICS / "gestures.json", _json(figures))
+    said_of = ", ".join(f"{name.split('_')[1]} {value:.3f}" for name, value in figures.items() if "accuracy" in name)
+    _say(f"{layout.GESTURES}: accuracy from keypoints {said_of}", "handloom gestures --camera 0")
+
+
 def export() -> None:
     """Write onnx/NET.onnx, onnx/NET.int8.onnx and onnx/hands.onnx."""
     params = Params.load(layout.PARAMS).export

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from handloom import images, inference
+from handloom.gestures import BUNDLED
 from handloom.inference import HandFinder
 from pipeline.bundle import bundle
 
@@ -21,6 +22,8 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     clone.mkdir()
     package.mkdir()
     shutil.copytree(exported, clone / "onnx")
+    (clone / "models").mkdir()
+    shutil.copy(BUNDLED, clone / "models")
     shutil.copytree(REPOSITORY / "metrics", clone / "metrics")
     shutil.copy(REPOSITORY / "params.yaml", clone)
     rng = np.random.default_rng(0)

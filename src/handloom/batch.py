@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from handloom import files, images, media, processes, results
 from handloom.errors import DataError, ParamsError
+from handloom.gestures import Commands, gesture_of
 from handloom.inference import HandFinder
 from handloom.media import Source
 from handloom.results import Row
@@ -110,6 +112,20 @@ def _frames(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]
             if write:
                 write(results.overlay(picture, hands), seconds)
             yield results.row(source.name, picture, hands, frame=number, seconds=round(seconds, 4))
+
+
+def commands(finder: HandFinder, source: Source, min_confidence: float, hold_s: float) -> Iterator[str]:
+    """Give a line of JSON for each command of each hand in a video or before a camera; Ctrl-C ends it."""
+    tracker, listeners = HandTracker(finder), defaultdict[int, Commands](lambda: Commands(min_confidence, hold_s))
+    with media.Video(source) as video, processes.noted(signal.SIGINT) as stopped:
+        for picture, seconds in video:
+            if stopped:
+                return
+            for hand in tracker(picture, seconds):
+                gesture = gesture_of(hand.keypoints_px)
+                if name := listeners[hand.id](gesture, seconds):
+                    said = {"seconds": round(seconds, 3), "hand": hand.id, "handedness": hand.handedness}
+                    yield json.dumps({**said, "gesture": name, "confidence": round(gesture.confidence, 4)})
 
 
 def _with(suffix: str, source: Source) -> str:

@@ -62,6 +62,32 @@ def predict(inputs: tuple[str, ...], out: Path, models: str | None, int8: bool, 
 
 
 @handloom.command()
+@click.option("--camera", default=0, show_default=True, type=click.IntRange(0), help="Number of the camera.")
+@click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file in its place.")
+@_models
+@_int8
+@click.option("--min-confidence", default=0.8, show_default=True, type=click.FloatRange(0, 1), help="Of a gesture.")
+@click.option("--hold", default=0.4, show_default=True, type=click.FloatRange(0), help="Seconds that one must last.")
+def gestures(
+    camera: int, video: Path | None, models: str | None, int8: bool, min_confidence: float, hold: float
+) -> None:
+    """Print a line of JSON for each gesture that a hand holds, until Ctrl-C or the video's end.
+
+    Names: fist, open_palm, point, victory, three, four, thumb_up, thumb_down, ok, call, rock. Another program may read
+    the lines: handloom gestures | my-program.
+    """
+    from handloom import media
+
+    (source,) = media.find([str(video) if video else f"camera:{camera}"])
+
+    from handloom import batch
+    from handloom.inference import HandFinder
+
+    for line in batch.commands(HandFinder.load(models, int8=int8), source, min_confidence, hold):
+        click.echo(line)
+
+
+@handloom.command()
 @_models
 @_int8
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(1024, 65535), help="On 127.0.0.1.")

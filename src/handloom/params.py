@@ -229,6 +229,20 @@ class PoseParams(TrainParams):
     """Weight of whether the crop shows a hand at all."""
 
 
+class GesturesParams(Section):
+    """Training of the net that names what keypoints say."""
+
+    num_hands: Count
+    """Drawn, a tenth of them held out."""
+    epochs: Positive
+    batch_size: Count
+    width: Count
+    """Of both hidden layers."""
+    learning_rate: Positive
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    seed: Seed
+
+
 class EvaluateParams(Section):
     """How the test split is scored and shown."""
 
@@ -262,6 +276,7 @@ class Params(Section):
     preprocess: PreprocessParams
     segment: SegmentParams
     pose: PoseParams
+    gestures: GesturesParams
     evaluate: EvaluateParams
     export: ExportParams
 

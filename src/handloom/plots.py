@@ -1,7 +1,7 @@
 """The figures of an evaluation, as PNG: curves, masks, crops and keypoints. No display, no network."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,23 @@ def training_curves(task: Task, validations: pd.DataFrame) -> bytes:
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    return to_png(figure)
+
+
+def confusion(tables: Mapping[str, NDArray[np.int64]], names: Sequence[str]) -> bytes:
+    """Give a panel per table (N, N) of what was true, a row, and what was said, a column: shares of each row."""
+    figure = Figure(figsize=(5.2 * len(tables), 5), layout="constrained")
+    panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    places, labels = range(len(names)), [name.replace("_", " ") for name in names]
+    for panel, (name, table) in zip(panels, tables.items(), strict=True):
+        shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in zip(*np.nonzero(shares >= 0.01), strict=True):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            panel.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", color=color, fontsize=6.5)
+        panel.set(title=f"{name} keypoints", xlabel="said", xticks=places, yticks=places, yticklabels=labels)
+        panel.set_xticklabels(labels, rotation=60, ha="right")
+    panels[0].set_ylabel("is")
     return to_png(figure)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom import draw, images
+from handloom.gestures import gesture_of
 from handloom.images import Picture
 from handloom.inference import Hand, Reading
 from handloom.skeleton import BONES, NAMES
@@ -39,6 +40,7 @@ def answer(picture: Picture, hands: Iterable[Hand]) -> Row:
 
 def _hand(hand: Hand | TrackedHand) -> Row:
     edges = [hand.box.left, hand.box.top, hand.box.right, hand.box.bottom]
+    gesture = gesture_of(hand.keypoints_px)
     own = {"id": hand.id} if isinstance(hand, TrackedHand) else {}
     return {
         **own,
@@ -46,6 +48,8 @@ def _hand(hand: Hand | TrackedHand) -> Row:
         "score": round(hand.score, 4),
         "handedness": hand.handedness,
         "right": round(hand.right, 4),
+        "gesture": gesture.name,
+        "gesture_confidence": round(gesture.confidence, 4),
         "keypoints": _keypoints(hand),
     }
 

@@ -197,6 +197,10 @@ class RhdSource:
         """Give one checked sample."""
         return _opened(self.path).sample(split, sample_id)
 
+    def joints(self, split: str, sample_id: int) -> NDArray[np.float32]:
+        """Give the joints of both hands, (42, 3) metres, in RHD's order."""
+        return _opened(self.path).annotation(split, sample_id).xyz
+
     def picture(self, split: str, sample_id: int) -> NDArray[np.uint8]:
         """Give the picture of a sample alone."""
         return _opened(self.path).color(split, sample_id)

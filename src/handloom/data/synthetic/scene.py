@@ -30,6 +30,8 @@ class PlacedHand:
     left: bool
     name: str
     """Of its pose."""
+    angles: Array
+    """(5, 4), of its joints; see `hand.LIMITS`."""
     posed: Posed
     rotation: Array
     wrist: Array
@@ -136,7 +138,7 @@ def _place_hand(rng: np.random.Generator, build: Build, shape: Shape, left: bool
         pole = np.array([side * rng.uniform(0.1, 1.0), rng.uniform(-1.2, 0.1), rng.uniform(-0.8, 0.2)])
         elbow, wrist = person.bend_arm(build, shoulder, free, pole)
         frame = _hand_frame(rng, left, shoulder, elbow, wrist)
-        placed = PlacedHand(left, name, posed, frame, wrist, elbow, shoulder)
+        placed = PlacedHand(left, name, angles, posed, frame, wrist, elbow, shoulder)
         if _inside_body(build, placed.joints) < -0.008:
             break
     assert placed is not None

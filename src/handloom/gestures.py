@@ -1,0 +1,134 @@
+"""From 21 keypoints to the name of a gesture: of any rotation, scale and hand, on numpy alone.
+
+A small net on keypoints that are turned upright and brought to one size here, so that it need not learn that. It is not
+told left from right, since the pose net may be wrong about it, and is taught both. It was taught on rendered poses, which
+have names (`data/signs`).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from handloom import files
+from handloom.errors import CheckpointError
+from handloom.skeleton import MIDDLE_MCP, WRIST
+
+NAMES: Final = (
+    "none", "fist", "open_palm", "point", "victory", "three", "four", "thumb_up", "thumb_down", "ok", "call", "rock",
+)  # fmt: skip
+"""`none` is any other pose."""
+NUMBERS: Final = {"point": 1, "victory": 2, "three": 3, "four": 4, "open_palm": 5}
+"""What a gesture counts, where it does."""
+BUNDLED: Final = Path(__file__).parent / "weights" / "gestures.safetensors"
+
+_TIPS, _BASES = np.arange(4, 21, 4), np.arange(1, 21, 4)
+_THUMB: Final = (2, 4)
+
+Floats = NDArray[np.float32]
+
+
+class Gesture(NamedTuple):
+    """What a hand says, and how sure that is, 0 to 1."""
+
+    name: str
+    confidence: float
+
+
+def features(keypoints: NDArray[np.floating]) -> Floats:
+    """Give (N, 58) of keypoints (N, 21, 2), y down.
+
+    The keypoints upright and of one size; how the hand and its thumb point in the picture,
+    which tells up from down; distances that tell bent from stretched fingers.
+    """
+    points = (keypoints - keypoints[:, WRIST, None]).astype(np.float64)
+    size = np.sqrt((points**2).sum(axis=-1).mean(axis=-1))
+    points /= np.maximum(size, 1e-6)[:, None, None]
+    up = points[:, MIDDLE_MCP]
+    up = up / np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-6)
+    thumb = points[:, _THUMB[1]] - points[:, _THUMB[0]]
+    thumb = thumb / np.maximum(np.linalg.norm(thumb, axis=-1, keepdims=True), 1e-6)
+    # the turn that takes `up` to (0, -1)
+    turn = np.stack([np.stack([-up[:, 1], up[:, 0]], -1), np.stack([-up[:, 0], -up[:, 1]], -1)], axis=1)
+    upright = points @ turn.transpose(0, 2, 1)
+    tips, bases = points[:, _TIPS], points[:, _BASES]
+    reach = np.linalg.norm(tips, axis=-1), np.linalg.norm(tips - bases, axis=-1)
+    pinch = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
+    return np.concatenate([upright[:, 1:].reshape(len(points), -1), up, thumb, *reach, pinch], axis=1).astype(
+        np.float32
+    )
+
+
+@dataclass(frozen=True)
+class GestureNet:
+    """Layers of (weights, biases), with a rectifier between them; the last has a number for each of NAMES."""
+
+    layers: tuple[tuple[Floats, Floats], ...]
+
+    @classmethod
+    def read(cls, path: Path = BUNDLED) -> Self:
+        """Read a net; raises CheckpointError where it is none."""
+        try:
+            arrays = load(path.read_bytes())
+            layers = tuple((arrays[f"{n}.weight"], arrays[f"{n}.bias"]) for n in range(len(arrays) // 2))
+            if not layers or layers[-1][1].shape != (len(NAMES),):
+                raise KeyError("layers of its own kind")
+        except (FileNotFoundError, SafetensorError, KeyError) as error:
+            raise CheckpointError(f"{path}: not a gesture net, got '{error}'; run `dvc repro gestures`") from None
+        return cls(layers)
+
+    def write(self, path: Path) -> None:
+        """Write the net; the same weights give the same bytes."""
+        arrays: dict[str, Any] = {}
+        for number, (weight, bias) in enumerate(self.layers):
+            arrays |= {f"{number}.weight": weight, f"{number}.bias": bias}
+        files.write(path, save(arrays))
+
+    def probabilities(self, keypoints: NDArray[np.floating]) -> Floats:
+        """Give (N, len(NAMES)) of hands' keypoints (N, 21, 2)."""
+        values = features(keypoints)
+        for weight, bias in self.layers[:-1]:
+            values = np.maximum(values @ weight.T + bias, 0)
+        weight, bias = self.layers[-1]
+        values = values @ weight.T + bias
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(values / values.sum(axis=1, keepdims=True), np.float32)
+
+
+@dataclass
+class Commands:
+    """One hand's gestures, frame by frame, as commands: one for each that is held, and none again while it stays."""
+
+    min_confidence: float = 0.8
+    hold_s: float = 0.4
+    _held: str = "none"
+    _since: float = 0.0
+    _given: str = "none"
+
+    def __call__(self, gesture: Gesture, seconds: float) -> str | None:
+        """Give a command's name in the frame in which its gesture has been held for long enough."""
+        name = gesture.name if gesture.confidence >= self.min_confidence else "none"
+        if name != self._held:
+            self._held, self._since = name, seconds
+        if seconds - self._since < self.hold_s or name == self._given:
+            return None
+        self._given = name
+        return name if name != "none" else None
+
+
+@cache
+def bundled() -> GestureNet:
+    """Give the net that comes with the package."""
+    return GestureNet.read()
+
+
+def gesture_of(keypoints_px: NDArray[np.floating], net: GestureNet | None = None) -> Gesture:
+    """Name what one hand (21, 2) says."""
+    chances = (net or bundled()).probabilities(keypoints_px[None])[0]
+    best = int(chances.argmax())
+    return Gesture(NAMES[best], float(chances[best]))
