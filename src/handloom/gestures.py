@@ -1,8 +1,8 @@
 """From 21 keypoints to the name of a gesture: of any rotation, scale and hand, on numpy alone.
 
 A small net on keypoints that are turned upright and brought to one size here, so that it need not learn that. It is not
-told left from right, since the pose net may be wrong about it, and is taught both. It was taught on rendered poses, which
-have names (`data/signs`).
+told left from right, of which the pose net may be wrong, and is taught both, on rendered poses, which have names
+(`data/signs`).
 """
 
 from dataclasses import dataclass
