@@ -216,7 +216,7 @@ def test_too_little_memory_is_one_line(workplace: Path, prepared: Path) -> None:
     (workplace / "data").mkdir()
     (workplace / "data" / "prepared").symlink_to(prepared)
     (workplace / "src").symlink_to(ROOT / "src")
-    edit(workplace, "batch_size: 16", "batch_size: 200000")
+    edit(workplace, "batch_size: 16", "batch_size: 1000000")
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, limits[1]))
     try:

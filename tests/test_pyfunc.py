@@ -46,7 +46,7 @@ def store(exported: Path, models: Path, picture: Picture, tmp_path_factory: pyte
             nets = {net: exported / f"{net}.onnx" for net in ("segment", "pose")}
             run.model(nets, asked, {"min_score": 0.5}, said)
             assert isinstance(run, tracking.MlflowRun)
-            assert run.alive
+            assert run.client
         yield folder
 
 
