@@ -532,3 +532,31 @@ def test_random_damage_never_escapes_as_another_error(path: Path) -> None:
 
 def test_splits_are_the_two_of_the_layout() -> None:
     assert rhd.SPLITS == ("training", "evaluation")
+
+
+def test_names_that_lead_elsewhere_lead_nowhere(path: Path, files: dict[str, bytes], tmp_path: Path) -> None:
+    """No member's name becomes a path: beside the good ones lie those that climb, start at the root, and are links."""
+    outside = tmp_path / "outside"
+    with zipfile.ZipFile(write_zip(path, files), "a") as archive:
+        for name in ("../outside", f"{TOP}../../outside", str(outside), f"{TOP}training/color/../../../outside"):
+            archive.writestr(name, b"evil")
+        link = zipfile.ZipInfo(f"{TOP}training/color/link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, str(outside))
+    before = sorted(tmp_path.iterdir())
+    with RhdArchive(path) as archive:
+        assert [archive.sample("training", sample).picture.shape for sample in archive.ids("training")] == [
+            (320, 320, 3)
+        ] * 2
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_picture_that_is_a_link_is_a_bad_picture(path: Path, files: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(files.pop(f"{TOP}training/color/00007.png"))
+    with zipfile.ZipFile(write_zip(path, files), "a") as archive:
+        link = zipfile.ZipInfo(f"{TOP}training/color/00007.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, str(tmp_path / "secret.png"))
+    with RhdArchive(path) as archive:
+        refusal(lambda: archive.color("training", 7))
+        assert archive.color("training", 0).shape == (320, 320, 3)
