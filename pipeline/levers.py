@@ -135,6 +135,7 @@ def _bars(gains: Any, chance: Any) -> bytes:
         panel.axvline(0, color="black", linewidth=0.8)
         panel.set(title=column, yticks=range(len(gains)), yticklabels=gains.index)
         panel.spines[["top", "right"]].set_visible(False)
+        panel.locator_params(axis="x", nbins=4)
     panels[0].invert_yaxis()
     return to_png(figure)
 
