@@ -113,8 +113,8 @@ def test_a_store_that_does_not_answer_stops_nothing_and_gets_all_later(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(tracking, "WAIT_S", 4.0)
     with fault(store) as address, monkeypatch.context() as patch:
+        patch.setattr(tracking, "WAIT_S", 4.0)
         patch.setenv("MLFLOW_TRACKING_URI", address)
         begun = time.monotonic()
         a_run_of_three("k")
