@@ -17,6 +17,9 @@ from handloom.tracking import Nobody
 from handloom.training import train
 from tests.test_training import quick
 
+RATE = 5e-4
+"""A tenth of the default: Muon makes directions whose gradient is rounding alone as long as all others, so what
+differs after a few steps is the rate times chance, and hides at the default's what the bounds should tell."""
 ONE_PROCESS = """
 import os, signal, sys
 sys.path[:0] = ["tests", "src"]
@@ -29,9 +32,10 @@ from handloom.params import Params
 from handloom.tasks import TASKS
 from handloom.tracking import Nobody
 from test_training import quick
-name, prepared, root, parts, ends = sys.argv[1:]
+name, prepared, root, parts, rate, ends = sys.argv[1:]
 task, root = TASKS[name], Path(root)
-params = quick(getattr(Params.load(Path("presets/default.yaml")), name), parts=int(parts), precision="float32")
+changes = {"parts": int(parts), "precision": "float32", "learning_rate": float(rate)}
+params = quick(getattr(Params.load(Path("presets/default.yaml")), name), **changes)
 data = [task.data.load(Path(prepared) / name, split) for split in ("train", "val")]
 if ends:
     what, rank, step = ends.split()
@@ -55,7 +59,7 @@ def many(
     root.mkdir(exist_ok=True)
     (root / "one.py").write_text(ONE_PROCESS)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [root / "one.py", task.name, prepared, root, str(parts), ends]
+    words = [root / "one.py", task.name, prepared, root, str(parts), str(RATE), ends]
     return subprocess.run(
         [*launch, "--max-restarts", str(restarts), *words],
         capture_output=True,
@@ -66,7 +70,7 @@ def many(
 
 def alone(task: Task, prepared: Path, params: Params, root: Path, parts: int = 4) -> Any:
     data = tuple(task.data.load(prepared / task.name, split) for split in ("train", "val"))
-    chosen = quick(getattr(params, task.name), parts=parts, precision="float32")
+    chosen = quick(getattr(params, task.name), parts=parts, precision="float32", learning_rate=RATE)
     return train(task, data, chosen, Resume(root, task.name, "k"), Nobody())
 
 
@@ -80,12 +84,9 @@ def test_many_processes_learn_what_one_does(
     assert done.returncode == 0, done.stderr
     for rank in range(processes):
         said = torch.load(tmp_path / "many" / f"{rank}.pt", weights_only=True)
-        # the second step's loss already tells whether the first one's gradients and update were the same; what rounding
-        # leaves grows from step to step, by what the pictures are: 1e-4 was seen at the fourth
-        np.testing.assert_allclose(said["losses"][:2], true.losses[:2], atol=1e-5)
-        np.testing.assert_allclose(said["losses"], true.losses, atol=5e-4)
+        np.testing.assert_allclose(said["losses"], true.losses, atol=1e-5)
         for name, weights in true.net.named_parameters():
-            assert torch.allclose(said["net"][name], weights, atol=1e-3), name
+            assert torch.allclose(said["net"][name], weights, atol=1e-4), name
     assert [path.name for path in (tmp_path / "many").glob("*/last.state")] == ["last.state"]
 
 
@@ -102,7 +103,7 @@ def test_a_lost_process_ends_all_and_a_restart_learns_the_same(prepared: Path, p
     assert done.returncode == 0, done.stderr
     assert "goes on from step 2" in done.stdout
     said = torch.load(tmp_path / "again" / "0.pt", weights_only=True)
-    np.testing.assert_allclose(said["losses"], true.losses, atol=5e-4)
+    np.testing.assert_allclose(said["losses"], true.losses, atol=1e-5)
 
 
 @pytest.mark.slow
