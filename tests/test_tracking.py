@@ -125,7 +125,7 @@ def test_a_store_that_does_not_answer_stops_nothing_and_gets_all_later(
     assert "`python -m pipeline.track` sends them later" in caplog.text
     assert list(tracking.send()) == ["train@pose-k"]
     assert list(tracking.send()) == []
-    status, metrics, params, tags = runs(store)[0]
+    ((status, metrics, params, tags),) = [each for each in runs(store) if each[2]]  # one alone: none that hung goes on
     assert (status, metrics, params) == ("FINISHED", {"loss": 1 / 3}, {"pose.seed": "4"})
     assert tags["dvc.out.models/pose"] == tags["dvc.dep.x"] == "md5"
 

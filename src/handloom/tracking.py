@@ -126,7 +126,7 @@ class MlflowRun:
         if (client := self.client) is None:
             return False
         try:
-            _in_time(lambda: ask(client))
+            _in_time(lambda _: ask(client))
         except Exception as error:
             self.client = None
             _say_no_answer(error)
@@ -246,14 +246,15 @@ def _open(stage: str, key: str, params: Mapping[str, Any], tags: Mapping[str, st
     return run
 
 
-def _in_time(ask: "Callable[[], _Answer]") -> "_Answer":
-    """Give an answer; raises TimeoutError where it does not come, and lets the question hang."""
+def _in_time(ask: "Callable[[threading.Event], _Answer]") -> "_Answer":
+    """Give an answer; raises TimeoutError where it does not come, and lets the question hang, which is told so."""
     answers: list[_Answer] = []
     errors: list[Exception] = []
+    given_up = threading.Event()
 
     def asking() -> None:
         try:
-            answers.append(ask())
+            answers.append(ask(given_up))
         except Exception as error:
             errors.append(error)
 
@@ -263,17 +264,27 @@ def _in_time(ask: "Callable[[], _Answer]") -> "_Answer":
     if errors:
         raise errors[0]
     if not answers:
+        given_up.set()
         raise TimeoutError(f"nothing within {WAIT_S:g} s")
     return answers[0]
 
 
-def _begun(stage: str, key: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> "tuple[MlflowClient, str]":
-    client, experiment = _store()
-    return client, _run_id(client, experiment, stage, key, params, tags)
+def _begun(
+    stage: str, key: str, params: Mapping[str, Any], tags: Mapping[str, str], given_up: threading.Event
+) -> "tuple[MlflowClient, str]":
+    """Give the store's client and the run. One at a time: what hung may go on later, beside another that asks."""
+    # four processes that create one sqlite store at once corrupted it in one of two trials
+    with (root() / ".mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = _client()
+        experiment = _experiment(client)
+        if given_up.is_set():  # nobody would end this run
+            raise TimeoutError("too late")
+        return client, _run_id(client, experiment, stage, key, params, tags)
 
 
-def _store() -> tuple["MlflowClient", str]:
-    """Give the store's client and the experiment."""
+def _client() -> "MlflowClient":
+    """Give the store's client."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -281,11 +292,7 @@ def _store() -> tuple["MlflowClient", str]:
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # four processes that create one sqlite store at once corrupted it in one of two trials
-    with (root() / ".mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        client = mlflow.MlflowClient(store())
-        return client, _experiment(client)
+    return mlflow.MlflowClient(store())
 
 
 def _say_no_answer(error: Exception) -> None:
