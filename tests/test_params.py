@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -35,6 +35,7 @@ def loaded(tmp_path: Path, old: str, new: str) -> Params:
         ("epochs: ", "epochs: -", "segment.epochs: should be greater than 0, got '-"),
         ("image_size: 128", "image_size: 100", "preprocess.image_size: should be a multiple of 16, got '100'"),
         ("image_size: 128", "image_size: 144", "got '144'; choose another size, stem or depth"),
+        ("early_size: 96", "early_size: 100", "segment.early_size: must divide by segment.model's stem x 2^depth = 32"),
         ("[1.0, 1.25]", "[1.0, 1.1]", "evaluate.mask_scales: image_size x scale must divide by 32, got '1.1', which"),
         ("synthetic: 1.0", "synthetic: some", "sources.synthetic: should be a valid number, got 'some'"),
         ("synthetic: 1.0", "synthetic: -1", "sources.synthetic: should be greater than or equal to 0, got '-1'"),
@@ -145,6 +146,7 @@ def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
         loaded(tmp_path, "evaluate:\n", "pose: {}\nevaluate:\n")
 
 
+@example({"\n": None})
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.integers(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))  # fmt: skip
 def test_any_yaml_is_params_or_one_line(value: Any) -> None:

@@ -20,7 +20,7 @@ from handloom.errors import CheckpointError, EnvironmentFault, TrainingFailed
 from handloom.params import Params, TrainParams
 from handloom.tasks import POSE, SEGMENT, Task
 from handloom.tracking import Nobody
-from handloom.training import bfloat16, learning_rate, train
+from handloom.training import bfloat16, input_size, learning_rate, train
 
 QUICK = {"epochs": 2.0, "batch_size": 8, "validate_every": 3, "checkpoint_every": 2, "gate_after": 0, "clip_norm": 1.0}
 TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
@@ -49,6 +49,12 @@ def test_the_rate_rises_then_falls_to_its_share(params: Params) -> None:
     assert rates[-1] == pytest.approx(0.25, abs=1e-3)
     constant = hot.model_copy(update={"warmup_fraction": 0.0, "final_learning_rate": 1.0})
     assert {learning_rate(constant, step, 100) for step in range(100)} == {1.0}
+
+
+def test_the_first_steps_see_small_samples(params: Params) -> None:
+    asked = params.pose.model_copy(update={"early_fraction": 0.6, "early_size": 96})
+    assert [input_size(asked, step, 10, 128) for step in (0, 5, 6, 9)] == [96, 96, 128, 128]
+    assert input_size(params.pose, 0, 10, 128) == 128
 
 
 def test_products_are_bfloat16_only_where_that_is_asked_for_and_in_hardware(

@@ -175,6 +175,10 @@ class TrainParams(Section):
     """0 with adamw is plain Adam."""
     clip_norm: NotNegative
     """Largest norm of the gradient; 0 does not clip."""
+    early_fraction: Fraction
+    """Share of the steps, the first ones, that see their samples at `early_size`: many pictures in little time."""
+    early_size: Count
+    """Side of the net's input in these steps, px."""
     ema: Annotated[float, Field(ge=0, lt=1)]
     """Decay of the averaged weights that are validated and saved; 0 uses the last weights."""
     validate_every: Count
@@ -295,11 +299,13 @@ class Params(Section):
     def _input_survives_every_halving(self) -> Self:
         for name, net, key in (("segment", self.segment, "image_size"), ("pose", self.pose, "crop_size")):
             stride = net.model.stem * 2**net.model.depth
-            if (size := getattr(self.preprocess, key)) % stride:
-                raise ValueError(
-                    f"preprocess.{key}: must divide by {name}.model's stem x 2^depth = {stride}, "
-                    f"got '{size}'; choose another size, stem or depth"
-                )
+            sizes = {f"preprocess.{key}": getattr(self.preprocess, key), f"{name}.early_size": net.early_size}
+            for said, size in sizes.items():
+                if size % stride:
+                    raise ValueError(
+                        f"{said}: must divide by {name}.model's stem x 2^depth = {stride}, "
+                        f"got '{size}'; choose another size, stem or depth"
+                    )
         for scale in self.evaluate.mask_scales:
             stride = self.segment.model.stem * 2**self.segment.model.depth
             if (size := scale * self.preprocess.image_size) % stride:
@@ -328,7 +334,8 @@ class Params(Section):
         except ValidationError as error:
             # a misspelt key is also a missing one: say the spelling first
             first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-            raise ParamsError(f"{where}: {_explain(cls, first)}") from None
+            said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in _explain(cls, first))  # keys may hold any
+            raise ParamsError(f"{where}: {said}") from None
 
 
 def _explain(root: type[Section], error: ErrorDetails) -> str:

@@ -74,9 +74,14 @@ def warp_pictures(pictures: Pictures, affines: Tensor, size: int) -> Pictures:
     return out
 
 
-def warp_points(points: Tensor, affines: Tensor, size: int) -> Tensor:
-    """Move (B, K, 2) points of the unchanged (size, size) picture to where the warped picture shows them."""
+def scaled(affines: Tensor, factor: float) -> Tensor:
+    """Give maps for an output of other pixels, each as large as `factor` of the former ones; (B, 2, 3)."""
+    return torch.cat([affines[..., :2] * factor, affines[..., 2:]], dim=-1)
+
+
+def warp_points(points: Tensor, affines: Tensor, size: int, out_size: int | None = None) -> Tensor:
+    """Move (B, K, 2) points of the unchanged (size, size) picture to where the warped one shows them."""
     affines, centre = affines.to(points.device), (size - 1) / 2
     offset = points - centre - affines[:, None, :, 2]
-    moved: Tensor = torch.linalg.solve(affines[:, :, :2], offset.mT).mT + centre
+    moved: Tensor = torch.linalg.solve(affines[:, :, :2], offset.mT).mT + ((out_size or size) - 1) / 2
     return moved

@@ -471,7 +471,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(st.sampled_from(sorted(BEHAVIOURS)), min_size=1, max_size=8), calls=st.integers(1, 3))
 def test_whatever_a_server_does_the_file_is_whole_or_not_there(
     site: Site, path: Path, names: list[str], calls: int

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn import functional
 
-from handloom import images
+from handloom import heatmaps, images
 from handloom.data.npy import NpyWriter
 from handloom.data.prepare import prepare
 from handloom.data.prepared import PoseSet, SegmentSet, load_facts
@@ -161,6 +162,23 @@ def test_a_set_in_a_devices_memory_gives_the_same(prepared: Path, params: Params
             for one, another in zip(here[1], other[1], strict=True):
                 assert (one is None) == (another is None)
                 assert one is None or (one.float() - another.float()).abs().mean() < 1e-3
+
+
+def test_smaller_samples_show_the_same(prepared: Path, params: Params) -> None:
+    pose, segment = PoseSet.load(prepared / "pose", "train"), SegmentSet.load(prepared / "segment", "train")
+    rows = np.arange(12)
+    for samples, wild in ((pose, params.pose.augment), (segment, params.segment.augment)):
+        small = samples.size // 2
+        (whole, target), (half, other) = (
+            samples.augmented(rows, wild, torch.Generator().manual_seed(3), size) for size in (None, small)
+        )
+        assert half.shape[-1] == small
+        assert (functional.avg_pool2d(whole, 2) - half).abs().mean() < 2
+        shown = target.mask if samples is pose else target.hand
+        smaller = other.mask if samples is pose else other.hand
+        assert (functional.avg_pool2d(shown, 2) - smaller).abs().mean() < 0.01
+        if samples is pose:
+            assert torch.allclose(heatmaps.to_map(target.points, 2), other.points, atol=1e-3)
 
 
 def test_upright_crops_show_the_hand_standing(prepared: Path, params: Params) -> None:

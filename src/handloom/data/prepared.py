@@ -131,12 +131,15 @@ class SegmentSet:
         """Give what counts at all, (N, S, S)."""
         return np.asarray(self.masks[:] != IGNORE)
 
-    def augmented(self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator) -> tuple[Tensor, Mask]:
-        """Give the same after random changes; a mirrored left hand is a right one."""
-        affines = augment.draw_affines(params, len(rows), self.size, draw)
+    def augmented(
+        self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator, size: int | None = None
+    ) -> tuple[Tensor, Mask]:
+        """Give the same after random changes, at another size where one is given; mirrored left hands are right ones."""
+        size = size or self.size
+        affines = warp.scaled(augment.draw_affines(params, len(rows), self.size, draw), self.size / size)
         masks = self.masks[rows]
-        warped = warp.warp_pictures(self.images[rows], affines, self.size)
-        nothing = torch.zeros(masks.shape, dtype=torch.uint8, device=getattr(masks, "device", None))
+        warped = warp.warp_pictures(self.images[rows], affines, size)
+        nothing = torch.zeros((len(rows), size, size), dtype=torch.uint8, device=getattr(masks, "device", None))
         shares = {value: _warped(masks == value, affines, nothing) for value in _values(torch.as_tensor(masks))}
         labelled = sum((share.int() for share in shares.values()), nothing.int()) >= 128
         left, right = shares.get(LEFT, nothing), shares.get(RIGHT, nothing)
@@ -254,19 +257,23 @@ class PoseSet:
         return _input(self.images[rows][:, inner, inner]), self._truth(rows)._replace(mask=(mask >= 128).float())
 
     def augmented(
-        self, rows: NDArray[np.int64], params: PoseAugmentParams, draw: Generator
+        self, rows: NDArray[np.int64], params: PoseAugmentParams, draw: Generator, size: int | None = None
     ) -> tuple[Tensor, Keypoints]:
-        """Give the same after random changes; a keypoint that leaves the crop counts as not visible."""
+        """Give the same after random changes, at another size where one is given.
+
+        A keypoint that leaves the crop counts as not visible.
+        """
+        size = size or self.size
         affines = augment.draw_affines(params, len(rows), self.size, draw)
         truth = self._truth(rows)
         points = truth.points
         turned = torch.rand(len(rows), generator=draw) < params.upright
         turns = warp.upright(points[:, WRIST], points[:, MIDDLE_MCP])[..., :2]
-        affines = torch.where(turned[:, None, None], turns @ affines, affines)
-        warped = warp.warp_pictures(self.images[rows], affines, self.size)
-        mask = torch.as_tensor(warp.warp_pictures(self._masks(rows), affines, self.size)[..., 0])
-        points = warp.warp_points(points, affines, self.size)
-        inside = ((points > -0.5) & (points < self.size - 0.5)).all(dim=-1)
+        affines = warp.scaled(torch.where(turned[:, None, None], turns @ affines, affines), self.size / size)
+        warped = warp.warp_pictures(self.images[rows], affines, size)
+        mask = torch.as_tensor(warp.warp_pictures(self._masks(rows), affines, size)[..., 0])
+        points = warp.warp_points(points, affines, self.size, size)
+        inside = ((points > -0.5) & (points < size - 0.5)).all(dim=-1)
         pictures = _input(augment.change_color(warped, params.color, draw))
         right = (truth.right != warp.mirrored(affines).float()).float()
         visible, shown = truth.visible & inside, (mask >= 128).float()
