@@ -58,7 +58,7 @@ def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
     facts["skin"] = "; ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
     card = Template(CARD.read_text()).substitute(facts)
     sums = {}
-    for path in (layout.ONNX / "segment.int8.onnx", layout.ONNX / "pose.int8.onnx", layout.GESTURES):
+    for path in (layout.ONNX / "segment.int8.onnx", layout.ONNX / "pose.int8.onnx", layout.GESTURES, layout.LIFT):
         name, content = path.name, path.read_bytes()
         sums[name] = sha256(content).hexdigest()
         files.write(BUNDLED / name, content)

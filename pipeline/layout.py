@@ -20,6 +20,7 @@ PREPARED = Path("data/prepared")
 MODELS = Path("models")
 ONNX = Path("onnx")
 GESTURES = MODELS / "gestures.safetensors"
+LIFT = MODELS / "lift.safetensors"
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 FIGURES = Path("figures")

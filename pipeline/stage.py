@@ -14,7 +14,7 @@ def stage() -> None:
 
     \b
     download -> preprocess -> train segment -> evaluate
-                           -> train pose ---^  export, gestures
+                           -> train pose ---^  export, gestures, lift
     """
 
 
@@ -57,6 +57,14 @@ def gestures() -> None:
     from pipeline import steps
 
     steps.gestures()
+
+
+@stage.command()
+def lift() -> None:
+    """Teach a small net where in space 21 keypoints are, and score it as hand3d does."""
+    from pipeline import steps
+
+    steps.lift()
 
 
 @stage.command()

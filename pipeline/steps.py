@@ -196,6 +196,33 @@ def gestures() -> None:
     _say(f"{layout.GESTURES}: accuracy from keypoints {said_of}", "handloom gestures --camera 0")
 
 
+def lift() -> None:
+    """Write the lifting net and its figures; an empty one where it is switched off."""
+    whole = Params.load(layout.PARAMS)
+
+    from handloom import checkpoint, lift_training
+    from handloom.data.rhd import RhdSource
+    from handloom.perceptron import Perceptron
+    from handloom.prediction import device, predict
+    from handloom.tasks import POSE, params_of
+
+    net, figures = Perceptron(()), dict[str, Any]()
+    if name := next((name for name in ("rhd", "synthetic") if whole.lift.enabled and name in whole.used), None):
+        archive = RhdSource(name, layout.raw(name))
+        known, hands = (POSE.data.load(layout.prepared("pose"), split) for split in ("train", "test"))
+        net = lift_training.train(lift_training.hands_of(known, "training", archive), whole.lift)
+        pose = checkpoint.load_model(layout.model("pose"), "pose")
+        said, _ = predict(pose.net.to(device()), POSE, hands, whole.evaluate.batch_size, params_of(POSE, pose.about))
+        figures = lift_training.scores(net, lift_training.hands_of(hands, "evaluation", archive), said)
+    net.write(layout.LIFT)
+    files.write(layout.METRICS / "lift.json", _json(figures))
+    if figures:
+        errors = " and ".join(f"{figures[f'{of}_keypoints.error_mean_mm']:.1f}" for of in ("true", "predicted"))
+        _say(f"{layout.LIFT}: {errors} mm off from true and predicted keypoints", "handloom demo")
+    else:
+        _say(f"{layout.LIFT}: empty, since lift is off or no source has joints in space", "dvc repro")
+
+
 def export() -> None:
     """Write onnx/NET.onnx, onnx/NET.int8.onnx and onnx/hands.onnx."""
     params = Params.load(layout.PARAMS).export

@@ -8,8 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from handloom import images, inference
-from handloom.gestures import BUNDLED
-from handloom.inference import HandFinder
+from handloom.inference import BUNDLED, HandFinder
 from pipeline.bundle import bundle
 
 REPOSITORY = Path(__file__).parents[1]
@@ -23,7 +22,8 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     package.mkdir()
     shutil.copytree(exported, clone / "onnx")
     (clone / "models").mkdir()
-    shutil.copy(BUNDLED, clone / "models")
+    for net in ("gestures", "lift"):
+        shutil.copy(BUNDLED / f"{net}.safetensors", clone / "models")
     shutil.copytree(REPOSITORY / "metrics", clone / "metrics")
     shutil.copy(REPOSITORY / "params.yaml", clone)
     rng = np.random.default_rng(0)

@@ -96,6 +96,23 @@ def test_the_camera_shows_hands_live(demo: tuple[object, str], context: BrowserC
     expect(page.locator("#camera")).to_have_text("Start camera")
 
 
+def test_hands_in_space_turn(demo: tuple[object, str], context: BrowserContext) -> None:
+    page = opened(context, demo[1])
+    page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": picture(120, 90, "png")})
+    expect(page.locator("#count")).not_to_have_text(NOT_YET, timeout=20_000)
+    drawn = [page.locator("#space").screenshot()]
+    page.locator("#space").press("ArrowLeft")
+    drawn.append(page.locator("#space").screenshot())
+    page.locator("#space").hover()
+    page.mouse.down()
+    page.mouse.move(300, 300, steps=3)
+    page.mouse.up()
+    drawn.append(page.locator("#space").screenshot())
+    assert len(set(drawn)) == 3
+    page.locator("#lift").uncheck()
+    expect(page.locator("#space")).not_to_be_visible()
+
+
 def test_a_picture_gives_the_finders_own_keypoints(
     demo: tuple[object, str], context: BrowserContext, models: Path
 ) -> None:

@@ -23,6 +23,8 @@ def test_a_row_says_all_in_plain_json() -> None:
     assert (hand["box"], hand["score"], hand["handedness"], hand["right"]) == ([0, 0, 4, 4], 0.875, "right", 0.75)
     assert hand["keypoints"][1] == [0.2, 0.3, 0.9]
     assert len(hand["keypoints"]) == 21
+    assert hand["keypoints_3d"][0] == [0, 0, 0]
+    assert len(hand["keypoints_3d"]) == 21
 
 
 def test_coco_counts_from_one_and_tells_seen_from_hidden() -> None:

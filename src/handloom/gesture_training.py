@@ -1,13 +1,12 @@
 """Teaches the gesture net on drawn hands, and scores it on hands of a rendered archive."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -15,8 +14,10 @@ from handloom import processes
 from handloom.data.prepared import PoseSet
 from handloom.data.rhd import RhdSource
 from handloom.data.signs import Signs, draw_signs, labels_in
-from handloom.gestures import NAMES, GestureNet, features
+from handloom.gestures import INPUTS, NAMES, features, probabilities
 from handloom.params import GesturesParams
+from handloom.perceptron import Perceptron
+from handloom.perceptron_training import fit
 
 SHARD: Final = 500
 """Hands that a worker draws at once, from a seed of their own."""
@@ -24,7 +25,7 @@ HELD_OUT: Final = 10
 """One shard of so many is not trained on."""
 
 
-def train(params: GesturesParams, workers: int | None = None) -> tuple[GestureNet, float]:
+def train(params: GesturesParams, workers: int | None = None) -> tuple[Perceptron, float]:
     """Draw hands and teach a net their gestures; gives it and its accuracy on drawn hands that it has not seen."""
     numbers = range(-(-params.num_hands // SHARD))
     with processes.pool(workers) as pool, tqdm(total=len(numbers) * SHARD, desc="drawing", unit="hand") as bar:
@@ -36,7 +37,7 @@ def train(params: GesturesParams, workers: int | None = None) -> tuple[GestureNe
     known = [shard for number, shard in enumerate(shards) if number % HELD_OUT != HELD_OUT - 1]
     net = _taught(_joined(known), params)
     test = _joined(held_out)
-    said = net.probabilities(test.keypoints).argmax(axis=1)
+    said = probabilities(test.keypoints, net).argmax(axis=1)
     return net, float((said == test.labels).mean())
 
 
@@ -54,28 +55,17 @@ def _joined(shards: list[Signs]) -> Signs:
     return Signs(*(np.concatenate(column) for column in zip(*shards, strict=True)))
 
 
-def _taught(hands: Signs, params: GesturesParams) -> GestureNet:
-    """Give a net of two hidden layers; on one thread, for threads cost such a small one more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(params.seed)
+def _taught(hands: Signs, params: GesturesParams) -> Perceptron:
+    """Give a net of two hidden layers."""
     values, labels = torch.from_numpy(features(hands.keypoints)), torch.from_numpy(hands.labels)
-    sizes = (values.shape[1], params.width, params.width, len(NAMES))
-    layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
-    net = nn.Sequential(*(each for layer in layers for each in (layer, nn.ReLU())))[:-1]
-    steps = max(1, round(params.epochs * len(labels) / params.batch_size))
-    optimizer = torch.optim.AdamW(net.parameters(), params.learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     order = torch.Generator().manual_seed(params.seed)
-    for _ in tqdm(range(steps), desc="train gestures", unit="step"):
+
+    def loss(net: nn.Module, _: int) -> Tensor:
         rows = torch.randint(len(labels), (params.batch_size,), generator=order)
-        loss = functional.cross_entropy(net(values[rows]), labels[rows], label_smoothing=params.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    torch.set_num_threads(threads)
-    return GestureNet(tuple((each.weight.detach().numpy(), each.bias.detach().numpy()) for each in layers))
+        return functional.cross_entropy(net(values[rows]), labels[rows], label_smoothing=params.label_smoothing)
+
+    sizes, steps = (INPUTS, params.width, params.width, len(NAMES)), params.epochs * len(labels) / params.batch_size
+    return fit(sizes, loss, round(steps), learning_rate=params.learning_rate, seed=params.seed, name="gestures")
 
 
 def labels_of(hands: PoseSet, archive: RhdSource, seed: int) -> NDArray[np.int64]:
@@ -91,13 +81,13 @@ def labels_of(hands: PoseSet, archive: RhdSource, seed: int) -> NDArray[np.int64
 
 
 def scores(
-    net: GestureNet, hands: PoseSet, said: Mapping[str, NDArray[Any]], labels: NDArray[np.int64]
+    net: Perceptron, hands: PoseSet, said: Mapping[str, NDArray[Any]], labels: NDArray[np.int64]
 ) -> dict[str, Any]:
     """Give the accuracy from true keypoints and from those that the pose net said, and both tables of confusion."""
     known = labels >= 0
     answers = {
-        "true": net.probabilities(hands.keypoints[known]),
-        "predicted": net.probabilities(said["keypoints"][known]),
+        "true": probabilities(hands.keypoints[known], net),
+        "predicted": probabilities(said["keypoints"][known], net),
     }
     found: dict[str, Any] = {"num_hands": int(known.sum())}
     for name, chances in answers.items():

@@ -8,15 +8,12 @@ told left from right, of which the pose net may be wrong, and is taught both, on
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
-from handloom import files
-from handloom.errors import CheckpointError
+from handloom.perceptron import Floats, Perceptron
 from handloom.skeleton import MIDDLE_MCP, WRIST
 
 NAMES: Final = (
@@ -30,7 +27,7 @@ BUNDLED: Final = Path(__file__).parent / "weights" / "gestures.safetensors"
 _TIPS, _BASES = np.arange(4, 21, 4), np.arange(1, 21, 4)
 _THUMB: Final = (2, 4)
 
-Floats = NDArray[np.float32]
+INPUTS: Final = 58
 
 
 class Gesture(NamedTuple):
@@ -41,7 +38,7 @@ class Gesture(NamedTuple):
 
 
 def features(keypoints: NDArray[np.floating]) -> Floats:
-    """Give (N, 58) of keypoints (N, 21, 2), y down.
+    """Give (N, INPUTS) of keypoints (N, 21, 2), y down.
 
     The keypoints upright and of one size; how the hand and its thumb point in the picture,
     which tells up from down; distances that tell bent from stretched fingers.
@@ -64,47 +61,27 @@ def features(keypoints: NDArray[np.floating]) -> Floats:
     )
 
 
-@dataclass(frozen=True)
-class GestureNet:
-    """Layers of (weights, biases), with a rectifier between them; the last has a number for each of NAMES."""
+def read(path: Path) -> Perceptron:
+    """Read a gesture net; raises CheckpointError where it is none."""
+    return Perceptron.read(path, INPUTS, len(NAMES), "gestures")
 
-    layers: tuple[tuple[Floats, Floats], ...]
 
-    @classmethod
-    def read(cls, path: Path = BUNDLED) -> Self:
-        """Read a net; raises CheckpointError where it is none."""
-        try:
-            arrays = load(path.read_bytes())
-            layers = tuple((arrays[f"{n}.weight"], arrays[f"{n}.bias"]) for n in range(len(arrays) // 2))
-            if not layers or layers[-1][1].shape != (len(NAMES),):
-                raise KeyError("layers of its own kind")
-        except (FileNotFoundError, SafetensorError, KeyError) as error:
-            raise CheckpointError(f"{path}: not a gesture net, got '{error}'; run `dvc repro gestures`") from None
-        return cls(layers)
+def probabilities(keypoints: NDArray[np.floating], net: Perceptron) -> Floats:
+    """Give (N, len(NAMES)) of hands' keypoints (N, 21, 2)."""
+    values = net(features(keypoints))
+    values = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(values / values.sum(axis=1, keepdims=True), np.float32)
 
-    def write(self, path: Path) -> None:
-        """Write the net; the same weights give the same bytes."""
-        arrays: dict[str, Any] = {}
-        for number, (weight, bias) in enumerate(self.layers):
-            arrays |= {f"{number}.weight": weight, f"{number}.bias": bias}
-        files.write(path, save(arrays))
 
-    def probabilities(self, keypoints: NDArray[np.floating]) -> Floats:
-        """Give (N, len(NAMES)) of hands' keypoints (N, 21, 2)."""
-        values = features(keypoints)
-        for weight, bias in self.layers[:-1]:
-            values = np.maximum(values @ weight.T + bias, 0)
-        weight, bias = self.layers[-1]
-        values = values @ weight.T + bias
-        values = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(values / values.sum(axis=1, keepdims=True), np.float32)
+MIN_CONFIDENCE: Final = 0.8
+"""What is less sure is not called a gesture."""
 
 
 @dataclass
 class Commands:
     """One hand's gestures, frame by frame, as commands: one for each that is held, and none again while it stays."""
 
-    min_confidence: float = 0.8
+    min_confidence: float = MIN_CONFIDENCE
     hold_s: float = 0.4
     _held: str = "none"
     _since: float = 0.0
@@ -122,13 +99,13 @@ class Commands:
 
 
 @cache
-def bundled() -> GestureNet:
+def bundled() -> Perceptron:
     """Give the net that comes with the package."""
-    return GestureNet.read()
+    return read(BUNDLED)
 
 
-def gesture_of(keypoints_px: NDArray[np.floating], net: GestureNet | None = None) -> Gesture:
+def gesture_of(keypoints_px: NDArray[np.floating], net: Perceptron | None = None) -> Gesture:
     """Name what one hand (21, 2) says."""
-    chances = (net or bundled()).probabilities(keypoints_px[None])[0]
+    chances = probabilities(keypoints_px[None], net or bundled())[0]
     best = int(chances.argmax())
     return Gesture(NAMES[best], float(chances[best]))

@@ -92,11 +92,11 @@ def auc_mmpose(errors_px: Floats) -> Floats:
     return np.where(np.isnan(errors_px), np.nan, share)
 
 
-def auc_hand3d(errors_px: Floats) -> Floats:
+def auc_hand3d(errors: Floats, thresholds: Floats = HAND3D_THRESHOLDS_PX) -> Floats:
     """Give each error's share of the area under the PCK curve as hand3d sums it: <=, trapezoids, at most 1."""
-    reached = (errors_px[..., None] <= HAND3D_THRESHOLDS_PX).astype(float)
-    share = np.trapezoid(reached, HAND3D_THRESHOLDS_PX, axis=-1) / AUC_MAX_PX
-    return np.where(np.isnan(errors_px), np.nan, share)
+    reached = (errors[..., None] <= thresholds).astype(float)
+    share = np.trapezoid(reached, thresholds, axis=-1) / (thresholds[-1] - thresholds[0])
+    return np.where(np.isnan(errors), np.nan, share)
 
 
 def pck_curve(errors_px: Floats, thresholds_px: Floats) -> Floats:

@@ -247,6 +247,21 @@ class GesturesParams(Section):
     seed: Seed
 
 
+class LiftParams(Section):
+    """Training of the net that lifts keypoints into space."""
+
+    enabled: bool
+    """Whether it is trained at all."""
+    epochs: Positive
+    batch_size: Count
+    width: Count
+    """Of its three hidden layers."""
+    learning_rate: Positive
+    noise: NotNegative
+    """Most that keypoints stray in training: standard deviation over the hand's extent."""
+    seed: Seed
+
+
 class EvaluateParams(Section):
     """How the test split is scored and shown."""
 
@@ -281,6 +296,7 @@ class Params(Section):
     segment: SegmentParams
     pose: PoseParams
     gestures: GesturesParams
+    lift: LiftParams
     evaluate: EvaluateParams
     export: ExportParams
 

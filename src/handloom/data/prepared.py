@@ -134,7 +134,7 @@ class SegmentSet:
     def augmented(
         self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator, size: int | None = None
     ) -> tuple[Tensor, Mask]:
-        """Give the same after random changes, at another size where one is given; mirrored left hands are right ones."""
+        """Give the same after random changes, in another size if one is given; mirrored left hands are right ones."""
         size = size or self.size
         affines = warp.scaled(augment.draw_affines(params, len(rows), self.size, draw), self.size / size)
         masks = self.masks[rows]

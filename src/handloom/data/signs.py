@@ -36,7 +36,7 @@ UPRIGHT_DEG: Final = 50.0
 DOUBTFUL: Final = np.radians(16.0)
 """Mean difference of angles from a gesture's below which a free pose is none and not: such are not drawn."""
 NOISE: Final = 0.06
-"""Most that keypoints stray, as a pose net's do: standard deviation over the hand's extent."""
+"""Most that keypoints stray: standard deviation over the hand's extent."""
 _SIGN_OF: Final = {name: sign for sign, names in SIGNS.items() for name in names}
 
 
@@ -63,15 +63,19 @@ def _draw_hand(rng: np.random.Generator) -> tuple[Array, int]:
     while is_doubtful(name, angles):
         angles = draw_angles(rng, shape, name)
     points = _seen(rng, pose(shape, angles, left=bool(rng.random() < 0.5)))
-    return points + _strayed(rng) * np.ptp(points, axis=0).max(), label_of(name, points)
+    return points + NOISE * strayed(rng, 1)[0] * np.ptp(points, axis=0).max(), label_of(name, points)
 
 
-def _strayed(rng: np.random.Generator) -> Array:
-    """Give how far (21, 2) keypoints stray, over the hand's extent: each by itself, and fingers as a whole."""
-    own = rng.normal(0, NOISE * rng.random(), (21, 2))
-    fingers = rng.normal(0, NOISE * rng.random(), (5, 2)) * (rng.random((5, 1)) < 0.3) * 3
-    reach = np.linspace(0.25, 1.0, 4)[None, :, None]
-    return np.asarray(own + np.concatenate([np.zeros((1, 2)), (fingers[:, None] * reach).reshape(20, 2)]))
+def strayed(rng: np.random.Generator, count: int) -> Array:
+    """Give how far (count, 21, 2) keypoints stray as a pose net's do, of a hand whose worst deviates by 1.
+
+    Each by itself, and fingers as a whole.
+    """
+    own = rng.normal(0, 1, (count, 21, 2)) * rng.random((count, 1, 1))
+    fingers = rng.normal(0, 3, (count, 5, 1, 2)) * rng.random((count, 1, 1, 1)) * (rng.random((count, 5, 1, 1)) < 0.3)
+    reach = np.linspace(0.25, 1.0, 4)[:, None]
+    own[:, 1:] += (fingers * reach).reshape(count, 20, 2)
+    return np.asarray(own)
 
 
 def _draw_name(rng: np.random.Generator) -> str:

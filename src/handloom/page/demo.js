@@ -4,6 +4,7 @@ const NAMES = ["wrist", ...["thumb_cmc", "thumb_mcp", "thumb_ip", "thumb_tip"],
   ...["index", "middle", "ring", "little"].flatMap(f => ["mcp", "pip", "dip", "tip"].map(j => `${f}_${j}`))];
 const FINGERS = ["#ff2626", "#ffb426", "#4cff26", "#26d4ff", "#ff26f7"];
 const LONGEST_SIDE = 640; // of a frame that is sent: the nets see less
+const SURE = 0.8; // of a gesture that is named
 const MAX_UPLOAD = 20 * 2 ** 20;
 
 const byId = id => document.getElementById(id);
@@ -29,6 +30,8 @@ function show(hands, ms, back, live) {
   const now = performance.now();
   ticks = [...ticks.filter(then => now - then < 1000), now];
   byId("fps").textContent = live ? ticks.length : "–";
+  inSpace = hands.map(hand => hand.keypoints_3d);
+  drawSpace();
   const rows = hands.map(hand => ({ ...hand, keypoints: Object.fromEntries(NAMES.map((name, i) => [name, hand.keypoints[i]])) }));
   byId("numbers").textContent = JSON.stringify(rows, null, 1);
 }
@@ -58,13 +61,53 @@ function draw(source, width, height, hands, scale, mirrored, mask = null) {
       pen.beginPath(); pen.arc(px, py, bold * 1.4, 0, 2 * Math.PI); pen.fill();
     });
     const [left, top, right] = hand.box;
-    const label = `${hand.handedness} ${hand.score.toFixed(2)}`;
+    const says = hand.gesture !== "none" && hand.gesture_confidence >= SURE ? ` ${hand.gesture.replace("_", " ")}` : "";
+    const label = `${hand.handedness} ${hand.score.toFixed(2)}${says}`;
     pen.font = `${bold * 7}px system-ui, sans-serif`;
     const wide = pen.measureText(label).width + bold * 2;
     const place = [Math.max(0, Math.min(x(left), x(right), width - wide)), Math.max(bold * 8, top * scale - bold * 2)];
     pen.fillStyle = "#000a"; pen.fillRect(place[0], place[1] - bold * 7, wide, bold * 9);
     pen.fillStyle = "#ffb000"; pen.fillText(label, place[0] + bold, place[1]);
   }
+}
+
+let inSpace = [];                // keypoints of each hand, in bones of its own, from its wrist
+let view = { turn: 0.5, lean: 0.2 }; // about the upright axis and over, radians; both 0: as the camera sees it
+
+function drawSpace() {
+  const sheet = byId("space"), space = sheet.getContext("2d");
+  const { width, height } = sheet, wide = width / Math.max(2, inSpace.length);
+  space.clearRect(0, 0, width, height);
+  if (!byId("lift").checked) return;
+  const [s, c, t, d] = [Math.sin(view.turn), Math.cos(view.turn), Math.sin(view.lean), Math.cos(view.lean)];
+  inSpace.forEach((hand, place) => {
+    const middle = [0, 1, 2].map(axis => hand.reduce((sum, point) => sum + point[axis], 0) / hand.length);
+    const points = hand.map(point => {
+      const [x, y, z] = point.map((value, axis) => value - middle[axis]);
+      const across = c * x + s * z, away = c * z - s * x;
+      return [across, d * y - t * away, d * away + t * y];
+    });
+    const reach = Math.max(...points.map(([x, y, z]) => Math.hypot(x, y, z)), 1e-6);
+    const unit = 0.46 * Math.min(wide, height) / reach;
+    const left = (width - wide * inSpace.length) / 2 + wide * (place + 0.5);
+    const at = ([x, y, z]) => { const near = 4 * reach / (4 * reach + z); return [left + x * unit * near, height / 2 + y * unit * near]; };
+    const bones = points.slice(1).map((_, i) => [i % 4 === 0 ? 0 : i, i + 1]);
+    bones.sort(([a, b], [e, f]) => points[e][2] + points[f][2] - points[a][2] - points[b][2]); // far ones first
+    for (const [from, to] of bones) {
+      const depth = (points[from][2] + points[to][2]) / (2 * reach);
+      space.lineWidth = 6 * (1 - 0.4 * depth);
+      space.lineCap = "round";
+      space.strokeStyle = FINGERS[Math.floor((to - 1) / 4)];
+      space.globalAlpha = 0.75 - 0.25 * depth;
+      space.beginPath(); space.moveTo(...at(points[from])); space.lineTo(...at(points[to])); space.stroke();
+    }
+    space.globalAlpha = 1;
+  });
+}
+
+function turnSpace(turn, lean) {
+  view = { turn: view.turn + turn, lean: Math.max(-1.5, Math.min(1.5, view.lean + lean)) };
+  drawSpace();
 }
 
 function stop() {
@@ -227,6 +270,13 @@ byId("mirror").onchange = () => still && showStill();
 byId("smooth").onchange = () => socket?.send(JSON.stringify(settings()));
 byId("score").oninput = () => { byId("score-value").textContent = settings().min_score.toFixed(3); };
 byId("score").onchange = () => (still ? openPicture(still.file) : socket?.send(JSON.stringify(settings())));
+byId("lift").onchange = drawSpace;
+byId("space").onpointerdown = event => event.target.setPointerCapture(event.pointerId);
+byId("space").onpointermove = event => event.buttons && turnSpace(-event.movementX / 100, event.movementY / 100);
+byId("space").onkeydown = event => {
+  const step = { ArrowLeft: [0.1, 0], ArrowRight: [-0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[event.key];
+  if (step) { event.preventDefault(); turnSpace(...step); }
+};
 const stage = byId("stage");
 stage.ondragover = event => { event.preventDefault(); stage.classList.add("over"); };
 stage.ondragleave = () => stage.classList.remove("over");
