@@ -179,15 +179,22 @@ def gestures() -> None:
     from handloom.prediction import device, predict
     from handloom.tasks import POSE, params_of
 
-    net, accuracy = gesture_training.train(whole.gestures)
-    figures: dict[str, Any] = {"accuracy_drawn_keypoints": accuracy}
-    if "synthetic" in whole.used:
-        hands = POSE.data.load(layout.prepared("pose"), "test")
+    if "synthetic" not in whole.used:
+        net, accuracy = gesture_training.train(whole.gestures)
+        figures: dict[str, Any] = {"accuracy_drawn_keypoints": accuracy}
+    else:
         archive = RhdSource("synthetic", layout.raw("synthetic"))
-        labels = gesture_training.labels_of(hands, archive, whole.download.synthetic.seed)
         pose = checkpoint.load_model(layout.model("pose"), "pose")
-        said, _ = predict(pose.net.to(device()), POSE, hands, whole.evaluate.batch_size, params_of(POSE, pose.about))
-        figures |= gesture_training.scores(net, hands, said, labels)
+        hands, said, labels = {}, {}, {}
+        for split, own in (("training", "train"), ("evaluation", "test")):
+            hands[split] = POSE.data.load(layout.prepared("pose"), own)
+            labels[split] = gesture_training.labels_of(hands[split], archive, split, whole.download.synthetic)
+            asked = POSE, hands[split], whole.evaluate.batch_size, params_of(POSE, pose.about)
+            said[split], _ = predict(pose.net.to(device()), *asked)
+        seen = gesture_training.seen_by(said["training"]["keypoints"], hands["training"], labels["training"])
+        net, accuracy = gesture_training.train(whole.gestures, seen)
+        figures = {"accuracy_drawn_keypoints": accuracy}
+        figures |= gesture_training.scores(net, hands["evaluation"], said["evaluation"], labels["evaluation"])
         tables = {name: figures.pop(f"confusion_{name}_keypoints") for name in ("true", "predicted")}
         files.write(layout.PLOTS / "gestures.png", plots.confusion(tables, NAMES))
     net.write(layout.GESTURES)

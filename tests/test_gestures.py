@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from handloom import gesture_training, gestures, media
 from handloom.cli import handloom
 from handloom.data.rhd import RhdSource
-from handloom.data.signs import draw_signs, label_of, labels_in
+from handloom.data.signs import Signs, draw_signs, label_of, labels_in
 from handloom.data.synthetic.hand import Shape, pose
 from handloom.data.synthetic.poses import NAMED
 from handloom.errors import CheckpointError
@@ -32,7 +32,9 @@ def seen(name: str, degrees: float = 0.0, *, left: bool = False) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def net(params: Params) -> Perceptron:
-    return gesture_training.train(params.gestures.model_copy(update={"num_hands": 16_000, "epochs": 40.0}), 2)[0]
+    return gesture_training.train(params.gestures.model_copy(update={"num_hands": 16_000, "epochs": 40.0}), workers=2)[
+        0
+    ]
 
 
 def test_features_know_neither_size_nor_place() -> None:
@@ -69,21 +71,42 @@ def test_it_names_what_it_has_not_seen(net: Perceptron) -> None:
 def test_the_same_seed_gives_the_same_bytes(params: Params, tmp_path: Path) -> None:
     short = params.gestures.model_copy(update={"num_hands": 1000, "epochs": 2.0})
     for workers in (1, 2):
-        gesture_training.train(short, workers)[0].write(tmp_path / str(workers))
+        gesture_training.train(short, workers=workers)[0].write(tmp_path / str(workers))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
     keypoints = draw_signs([1], 3).keypoints
     again = gestures.probabilities(keypoints, gestures.read(tmp_path / "1"))
     np.testing.assert_allclose(again.sum(axis=1), 1, atol=1e-5)
 
 
-def test_hands_of_an_archive_have_labels(archive: Path, prepared: Path) -> None:
-    hands = POSE.data.load(prepared / "pose", "test")
-    labels = gesture_training.labels_of(hands, RhdSource("synthetic", archive), seed=7)
-    assert (labels >= -1).all()
-    assert len(set(labels.tolist())) > 2
-    assert (gesture_training.labels_of(hands, RhdSource("synthetic", archive), seed=8) == -1).all()
-    with_other_joints = labels_in(7, "evaluation", 0, np.zeros((42, 3), np.float32), np.zeros((2, 21, 2), np.float32))
-    assert with_other_joints == []
+def test_hands_of_an_archive_have_labels(archive: Path, prepared: Path, params: Params) -> None:
+    source, own = RhdSource("synthetic", archive), params.download.synthetic.model_copy(update={"seed": 7})
+    for split, name in (("training", "train"), ("evaluation", "test")):
+        hands = POSE.data.load(prepared / "pose", name)
+        labels = gesture_training.labels_of(hands, source, split, own, workers=1)
+        assert len(set(labels.tolist()) - {-1}) > 2
+        assert (labels[hands.sides[:] == 0] == -1).all()
+        other = own.model_copy(update={"seed": 8})
+        assert (gesture_training.labels_of(hands, source, split, other, workers=1) == -1).all()
+        seen = gesture_training.seen_by(hands.keypoints + 5, hands, labels)
+        known = int((labels >= 0).sum())
+        assert seen.keypoints.shape == (2 * known, 21, 2)
+        np.testing.assert_allclose(seen.keypoints[:known] - 5, seen.keypoints[known:], atol=1e-4)
+    nothing = np.zeros((42, 3), np.float32), np.zeros((2, 21, 2), np.float32)
+    assert labels_in(own, "evaluation", 0, *nothing) == []
+
+
+def test_what_a_pose_net_says_is_learnt(params: Params) -> None:
+    """A net that was shown keypoints upside down knows them so."""
+    short = params.gestures.model_copy(update={"num_hands": 4_000, "epochs": 40.0})
+    hands = draw_signs([7, 1], 4_000)
+    odd = Signs(hands.keypoints[:, ::-1].copy(), hands.labels)
+    test = draw_signs([99, 1], 1_000)
+    plain, taught = (gesture_training.train(short, seen, workers=2)[0] for seen in (None, odd))
+    right = [
+        (gestures.probabilities(test.keypoints[:, ::-1], net).argmax(axis=1) == test.labels).mean()
+        for net in (plain, taught)
+    ]
+    assert right[0] < 0.5 < 0.75 < right[1]
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", None])

@@ -14,8 +14,9 @@ from handloom import processes
 from handloom.data.prepared import PoseSet
 from handloom.data.rhd import RhdSource
 from handloom.data.signs import Signs, draw_signs, labels_in
+from handloom.data.source import LEFT, RIGHT
 from handloom.gestures import INPUTS, NAMES, features, probabilities
-from handloom.params import GesturesParams
+from handloom.params import GesturesParams, SyntheticParams
 from handloom.perceptron import Perceptron
 from handloom.perceptron_training import fit
 
@@ -25,8 +26,11 @@ HELD_OUT: Final = 10
 """One shard of so many is not trained on."""
 
 
-def train(params: GesturesParams, workers: int | None = None) -> tuple[Perceptron, float]:
-    """Draw hands and teach a net their gestures; gives it and its accuracy on drawn hands that it has not seen."""
+def train(params: GesturesParams, seen: Signs | None = None, workers: int | None = None) -> tuple[Perceptron, float]:
+    """Draw hands and teach a net their gestures; gives it and its accuracy on drawn hands that it has not seen.
+
+    `seen`: hands of an archive as a pose net reads them, which then make up half of each batch.
+    """
     numbers = range(-(-params.num_hands // SHARD))
     with processes.pool(workers) as pool, tqdm(total=len(numbers) * SHARD, desc="drawing", unit="hand") as bar:
         shards = []
@@ -35,7 +39,7 @@ def train(params: GesturesParams, workers: int | None = None) -> tuple[Perceptro
             bar.update(SHARD)
     held_out = [shard for number, shard in enumerate(shards) if number % HELD_OUT == HELD_OUT - 1] or shards[-1:]
     known = [shard for number, shard in enumerate(shards) if number % HELD_OUT != HELD_OUT - 1]
-    net = _taught(_joined(known), params)
+    net = _taught([_joined(known), *([seen] if seen else [])], params)
     test = _joined(held_out)
     said = probabilities(test.keypoints, net).argmax(axis=1)
     return net, float((said == test.labels).mean())
@@ -55,29 +59,56 @@ def _joined(shards: list[Signs]) -> Signs:
     return Signs(*(np.concatenate(column) for column in zip(*shards, strict=True)))
 
 
-def _taught(hands: Signs, params: GesturesParams) -> Perceptron:
-    """Give a net of two hidden layers."""
-    values, labels = torch.from_numpy(features(hands.keypoints)), torch.from_numpy(hands.labels)
+def _taught(groups: list[Signs], params: GesturesParams) -> Perceptron:
+    """Give a net of two hidden layers; every group has the same share of each batch."""
+    known = [(torch.from_numpy(features(each.keypoints)), torch.from_numpy(each.labels)) for each in groups]
     order = torch.Generator().manual_seed(params.seed)
 
-    def loss(net: nn.Module, _: int) -> Tensor:
-        rows = torch.randint(len(labels), (params.batch_size,), generator=order)
-        return functional.cross_entropy(net(values[rows]), labels[rows], label_smoothing=params.label_smoothing)
+    def drawn(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(labels), (params.batch_size // len(known),), generator=order)
+        return values[rows], labels[rows]
 
-    sizes, steps = (INPUTS, params.width, params.width, len(NAMES)), params.epochs * len(labels) / params.batch_size
+    def loss(net: nn.Module, _: int) -> Tensor:
+        values, labels = map(torch.cat, zip(*(drawn(*each) for each in known), strict=True))
+        values = values + params.noise * torch.randn(values.shape, generator=order)
+        return functional.cross_entropy(net(values), labels, label_smoothing=params.label_smoothing)
+
+    sizes = (INPUTS, params.width, params.width, len(NAMES))
+    steps = params.epochs * len(groups[0].labels) * len(groups) / params.batch_size
     return fit(sizes, loss, round(steps), learning_rate=params.learning_rate, seed=params.seed, name="gestures")
 
 
-def labels_of(hands: PoseSet, archive: RhdSource, seed: int) -> NDArray[np.int64]:
-    """Give what each hand of a test split says, -1 where that is not known: a source not rendered by this code."""
+def labels_of(
+    hands: PoseSet, archive: RhdSource, split: str, rendered: SyntheticParams, workers: int | None = None
+) -> NDArray[np.int64]:
+    """Give what each row of a split says, -1 where that is not known: no hand, or not rendered by this code."""
     labels = np.full(len(hands), -1)
-    for row in tqdm(range(len(hands)), desc="naming", unit="hand", leave=False):
-        if hands.names[hands.sources[row]] == archive.name:
-            number = int(hands.ids[row])
-            both = np.repeat(hands.keypoints[None, row], 2, axis=0)
-            if said := labels_in(seed, "evaluation", number, archive.joints("evaluation", number), both):
-                labels[row] = said[int(hands.sides[row]) - 1]
+    own = hands.sources[:] == hands.names.index(archive.name)
+    rows = np.flatnonzero(own & ((hands.sides[:] == LEFT) | (hands.sides[:] == RIGHT)))
+    name = _Name(rendered, split)
+    asked = [(int(hands.ids[i]), archive.joints(split, int(hands.ids[i])), hands.keypoints[i]) for i in rows]
+    with processes.pool(workers) as pool, tqdm(total=len(rows), desc="naming", unit="hand", leave=False) as bar:
+        for row, said in zip(rows, pool.in_order(name, asked), strict=True):
+            labels[row] = said[int(hands.sides[row]) - LEFT] if said else -1
+            bar.update()
     return labels
+
+
+class _Name:
+    """Names what the hands of a sample say, of (id, joints, keypoints of one hand); pickles, as a closure does not."""
+
+    def __init__(self, rendered: SyntheticParams, split: str) -> None:
+        self.rendered, self.split = rendered, split
+
+    def __call__(self, asked: tuple[int, NDArray[np.float32], NDArray[np.float32]]) -> list[int]:
+        number, joints, keypoints = asked
+        return labels_in(self.rendered, self.split, number, joints, np.stack([keypoints, keypoints]))
+
+
+def seen_by(said: NDArray[np.float32], hands: PoseSet, labels: NDArray[np.int64]) -> Signs:
+    """Give hands whose labels are known twice: by the keypoints that a pose net said, and by the true ones."""
+    known = labels >= 0
+    return Signs(np.concatenate([said[known], hands.keypoints[known]]), np.tile(labels[known], 2))
 
 
 def scores(

@@ -244,6 +244,8 @@ class GesturesParams(Section):
     """Of both hidden layers."""
     learning_rate: Positive
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    noise: NotNegative
+    """Standard deviation of what is added to each of its inputs in training."""
     seed: Seed
 
 

@@ -10,6 +10,7 @@ from handloom.data.synthetic.hand import Posed, draw_shape, pose
 from handloom.data.synthetic.poses import NAMED, draw_angles
 from handloom.data.synthetic.render import joints_of, scenes
 from handloom.gestures import NAMES
+from handloom.params import SyntheticParams
 
 Array = NDArray[np.float64]
 
@@ -110,13 +111,16 @@ def label_of(name: str, points: NDArray[np.floating]) -> int:
     return NAMES.index(sign)
 
 
-def labels_in(seed: int, split: str, index: int, joints: NDArray[np.float32], points: NDArray[np.float32]) -> list[int]:
-    """Give what both hands of a rendered sample without close-ups say, left first, -1 what is doubtful.
+def labels_in(
+    rendered: SyntheticParams, split: str, index: int, joints: NDArray[np.float32], points: NDArray[np.float32]
+) -> list[int]:
+    """Give what both hands of a rendered sample say, left first, -1 what is doubtful.
 
     `joints` (42, 3) are the sample's, in RHD's order, `points` (2, 21, 2) its keypoints in ours. Empty where no scene
     of these numbers has such joints: it was rendered by other code.
     """
-    for _, _, scene in scenes(seed, split, index, 0.0, 0.0):
+    shares = (rendered.close_ups, rendered.portraits) if split == "training" else (0.0, 0.0)
+    for _, _, scene in scenes(rendered.seed, split, index, *shares):
         if np.allclose(joints_of(scene), joints, atol=1e-4):
             return [
                 -1 if is_doubtful(hand.name, hand.angles) else label_of(hand.name, own)
