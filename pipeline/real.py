@@ -3,6 +3,7 @@
 import json
 import tempfile
 import zipfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handloom import draw, files, images, metrics
+from handloom import draw, files, images, masks, metrics
 from handloom.geometry import Box
 from handloom.images import Picture
 from handloom.reporting import reported
@@ -29,19 +30,26 @@ SHOWN_PX = 256
 @click.option(
     "--hgr1", type=click.Path(exists=True, path_type=Path), help="Zip with hgr1/images, masks, manifest.json."
 )
+@click.option(
+    "--digits", type=click.Path(exists=True, path_type=Path), help="Zip with sld/images, masks, manifest.json."
+)
+@click.option("--bundled", is_flag=True, help="The nets that come with the package, in place of models/.")
 @click.option("--count", default=200, show_default=True, help="Photographs of HGR1, spread evenly over the manifest.")
 @click.option(
     "--out", default=Path("real"), show_default=True, type=click.Path(path_type=Path), help="Folder of pictures."
 )
-def real(rhd: Path | None, hgr1: Path | None, count: int, out: Path) -> None:
-    """Score the trained nets on genuine RHD records and HGR1 photographs; writes overlays to OUT."""
+def real(rhd: Path | None, hgr1: Path | None, digits: Path | None, bundled: bool, count: int, out: Path) -> None:
+    """Score nets on genuine RHD records, HGR1 photographs and signed digits; writes overlays to OUT."""
+    from handloom import gestures
     from handloom.inference import HandFinder
 
-    finder = HandFinder.load(layout.MODELS)
+    finder = HandFinder.load(None if bundled else layout.MODELS)
     if rhd:
         _genuine_rhd(finder, rhd, out)
     if hgr1:
         _photographs(finder, hgr1, count, out)
+    if digits:
+        _digits(finder, gestures.read(gestures.BUNDLED if bundled else layout.GESTURES), digits)
 
 
 def _genuine_rhd(finder: Any, archive: Path, out: Path) -> None:
@@ -96,16 +104,39 @@ def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
     files.write(out / "hgr1_spread.png", images.encode_png(draw.grid(spread, columns=5)))
 
 
+def _digits(finder: Any, net: Any, archive: Path) -> None:
+    """Print what gestures the digits 0 to 9 of pupils' hands are called, each read in the box of its mask."""
+    from handloom.gestures import NUMBERS, gesture_of
+
+    said: dict[int, Counter[str]] = defaultdict(Counter)
+    for item, picture, mask in _items(archive, "sld"):
+        (reading,) = finder.read(picture, [masks.tight_box(mask).square(finder.crop_scale)])
+        said[int(item["gesture"])][gesture_of(reading.keypoints_px, net).name] += 1
+    for digit, names in sorted(said.items()):
+        click.echo(f"digit {digit}: " + ", ".join(f"{name} {count}" for name, count in names.most_common()))
+    counted = {digit: names for digit, names in said.items() if digit in NUMBERS.values()}
+    right = sum(names[name] for name, digit in NUMBERS.items() for names in [said[digit]])
+    click.echo(f"1 to 5: {right / sum(map(Counter.total, counted.values())):.1%} have the gesture that counts so")
+
+
 def _hgr1(archive: Path, count: int) -> Iterator[tuple[str, Picture, NDArray[np.bool_]]]:
     """Give (name, picture, hand mask) of photographs spread evenly over the manifest's order."""
+    for item, picture, mask in _items(archive, "hgr1", count):
+        yield Path(item["image"]).stem, picture, mask
+
+
+def _items(
+    archive: Path, folder: str, count: int | None = None
+) -> Iterator[tuple[dict[str, Any], Picture, NDArray[np.bool_]]]:
+    """Give (entry of the manifest, picture, hand mask) of all, or of so many spread evenly."""
     with zipfile.ZipFile(archive) as members:
-        items = json.loads(members.read("hgr1/manifest.json"))["items"]
-        for place in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int):
+        items = json.loads(members.read(f"{folder}/manifest.json"))["items"]
+        for place in np.linspace(0, len(items) - 1, min(count or len(items), len(items))).round().astype(int):
             item = items[place]
-            with members.open(f"hgr1/{item['image']}") as file:
+            with members.open(f"{folder}/{item['image']}") as file:
                 picture = np.asarray(Image.open(file).convert("RGB"))
-            with members.open(f"hgr1/{item['mask']}") as file:
-                yield Path(item["image"]).stem, picture, np.asarray(Image.open(file).convert("L")) == HAND
+            with members.open(f"{folder}/{item['mask']}") as file:
+                yield item, picture, np.asarray(Image.open(file).convert("L")) == HAND
 
 
 def main() -> None:

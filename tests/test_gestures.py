@@ -10,7 +10,7 @@ from handloom.cli import handloom
 from handloom.data.rhd import RhdSource
 from handloom.data.signs import Signs, draw_signs, label_of, labels_in
 from handloom.data.synthetic.hand import Shape, pose
-from handloom.data.synthetic.poses import NAMED
+from handloom.data.synthetic.poses import NAMED, UNCOMMON
 from handloom.errors import CheckpointError
 from handloom.gestures import NAMES, Commands
 from handloom.inference import HandFinder
@@ -19,13 +19,13 @@ from handloom.perceptron import Perceptron
 from handloom.tasks import POSE
 
 POSES = {"open": "open_palm", "fist": "fist", "point": "point", "victory": "victory", "ring": "ok", "call": "call",
-         "horns": "rock", "three": "three", "four": "four", "relaxed": "none"}  # fmt: skip
+         "horns": "rock", "three": "three", "three_thumb": "three", "four": "four", "relaxed": "none"}  # fmt: skip
 
 
 def seen(name: str, degrees: float = 0.0, *, left: bool = False) -> np.ndarray:
     """Keypoints (21, 2), y down, of a pose from the palm's side, fingers up, turned clockwise."""
     shape = Shape(1.0, np.ones((5, 3)), 1.0, 1.0)
-    points = pose(shape, NAMED[name], left=left).joints[:, :2] * [1.0, -1.0]
+    points = pose(shape, (NAMED | UNCOMMON)[name], left=left).joints[:, :2] * [1.0, -1.0]
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.asarray(points @ np.array([[c, s], [-s, c]]))
 
@@ -50,6 +50,12 @@ def test_features_know_neither_size_nor_place() -> None:
 @pytest.mark.parametrize("name", POSES)
 def test_poses_have_their_names(name: str, left: bool, degrees: float, net: Perceptron) -> None:
     assert gestures.gesture_of(seen(name, degrees, left=left), net).name == POSES[name]
+
+
+@pytest.mark.parametrize("name", ["pinch", "pinch_middle", "pinch_ring", "pinch_little", *POSES])
+def test_the_bundled_net_knows_them_too(name: str) -> None:
+    said = [gestures.gesture_of(seen(name, degrees, left=left)).name for degrees in (0, 140) for left in (False, True)]
+    assert said.count(POSES.get(name, "none")) >= 3
 
 
 @pytest.mark.parametrize(("degrees", "said"), [(90, "up"), (-90, "down")])

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom.data.synthetic.hand import Posed, draw_shape, pose
-from handloom.data.synthetic.poses import NAMED, draw_angles
+from handloom.data.synthetic.poses import NAMED, UNCOMMON, draw_angles
 from handloom.data.synthetic.render import joints_of, scenes
 from handloom.gestures import NAMES
 from handloom.params import SyntheticParams
@@ -19,7 +19,7 @@ SIGNS: Final = {
     "open_palm": ("open", "flat"),
     "point": ("point",),
     "victory": ("victory",),
-    "three": ("three",),
+    "three": ("three", "three_thumb"),
     "four": ("four",),
     "thumb": ("thumb_up",),
     "ok": ("ring",),
@@ -27,7 +27,9 @@ SIGNS: Final = {
     "rock": ("horns",),
 }
 """Poses of each gesture; of `thumb` the picture's up and down say which it is."""
-OTHERS: Final = ("relaxed", "grip", "claw", "cup", "pinch", "pinch_middle", "pistol", "free", "mixed")
+OTHERS: Final = (
+    "relaxed", "grip", "claw", "cup", "pinch", "pinch_middle", "pinch_ring", "pinch_little", "pistol", "free", "mixed",
+)  # fmt: skip
 UNNAMED: Final = ("free", "mixed")
 """Of them those that may be a gesture by chance."""
 NONE_SHARE: Final = 0.3
@@ -39,6 +41,7 @@ DOUBTFUL: Final = np.radians(16.0)
 NOISE: Final = 0.06
 """Most that keypoints stray: standard deviation over the hand's extent."""
 _SIGN_OF: Final = {name: sign for sign, names in SIGNS.items() for name in names}
+_SIGNING: Final = [({**NAMED, **UNCOMMON})[name] for name in _SIGN_OF]
 
 
 class Signs(NamedTuple):
@@ -89,7 +92,7 @@ def _draw_name(rng: np.random.Generator) -> str:
 
 def is_doubtful(name: str, angles: Array) -> bool:
     """Whether a free pose, which is called nothing, is nearly a gesture."""
-    return name in UNNAMED and any(np.abs(angles - NAMED[name]).mean() < DOUBTFUL for name in _SIGN_OF)
+    return name in UNNAMED and any(np.abs(angles - known).mean() < DOUBTFUL for known in _SIGNING)
 
 
 def _seen(rng: np.random.Generator, posed: Posed) -> Array:

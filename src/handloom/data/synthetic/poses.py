@@ -28,6 +28,9 @@ _RING = [(28, 6, 26, 37), (50, 0, 46, 24), (16, 2, 16, 8), (10, -3, 12, 6), (8, 
 _PINCH_MIDDLE = [(37, -11, 35, 23), (18, 4, 18, 9), (54, 0, 46, 24), (30, -2, 28, 14), (22, -8, 24, 12)]
 _GRIP = [(36, 6, 16, 26), (42, 2, 46, 28), (46, 0, 48, 30), (50, 0, 50, 30), (54, -2, 50, 30)]
 _CLAW = [(26, 14, 14, 34), (-4, 6, 62, 42), (-4, 0, 64, 44), (-2, -4, 64, 44), (0, -12, 62, 42)]
+_THREE_THUMB = [(10, 12, 5, 0), (4, 8, 6, 4), (4, -6, 6, 4), (80, 0, 95, 43), (78, 0, 90, 43)]
+_PINCH_RING = [(42, -14, 38, 26), (12, 6, 12, 6), (14, 2, 14, 8), (56, 0, 48, 24), (22, -8, 22, 12)]
+_PINCH_LITTLE = [(46, -18, 44, 34), (8, 6, 8, 5), (8, 0, 8, 5), (14, -2, 14, 8), (60, -2, 52, 26)]
 _CUP = [(34, 0, 10, 12), (30, -3, 24, 14), (32, 0, 24, 14), (34, 2, 24, 14), (36, 5, 24, 14)]
 
 NAMED: Final[dict[str, Array]] = {
@@ -39,6 +42,14 @@ NAMED: Final[dict[str, Array]] = {
     }.items()
 }  # fmt: skip
 """(5, 4) angles, radians, of every named pose."""
+
+UNCOMMON: Final[dict[str, Array]] = {
+    name: np.radians(table)
+    for name, table in {
+        "three_thumb": _THREE_THUMB, "pinch_ring": _PINCH_RING, "pinch_little": _PINCH_LITTLE,
+    }.items()
+}  # fmt: skip
+"""The same of poses that no rendered hand takes: people count with them."""
 
 _WEIGHTS: Final = {
     "open": 9, "flat": 4, "relaxed": 9, "fist": 7, "point": 8, "victory": 4, "thumb_up": 4, "pistol": 2, "horns": 1.5,
@@ -96,13 +107,14 @@ def draw_name(rng: np.random.Generator) -> str:
 
 def draw_angles(rng: np.random.Generator, shape: Shape, name: str) -> Array:
     """(5, 4) joint angles, radians, within `LIMITS`; fingers do not pass through each other or the palm."""
+    known = NAMED.get(name, UNCOMMON.get(name))
     jitter = np.radians(rng.choice([3.0, 6.0, 9.0]))
     need = _CLEAR * shape.flesh * shape.scale
     for attempt in range(12):
-        angles = _FREE[name](rng) if name in _FREE else NAMED[name] + rng.normal(0, jitter, (5, 4)) * 0.9**attempt
+        angles = _FREE[name](rng) if known is None else known + rng.normal(0, jitter, (5, 4)) * 0.9**attempt
         # Bent fingers cannot spread.
         angles[1:, 1] *= np.cos(np.clip(angles[1:, 0], 0, 1.5))
         angles = np.clip(angles, LIMITS[..., 0], LIMITS[..., 1])
         if (_gaps(pose(shape, angles, left=False).joints) >= need).all():
             return np.asarray(angles)
-    return NAMED.get(name, NAMED["relaxed"]).copy()
+    return (NAMED["relaxed"] if known is None else known).copy()
