@@ -100,15 +100,15 @@ def _trace(
     return out, which, depth
 
 
-def _shows(mask: NDArray[np.uint8], seen: NDArray[np.bool_], wanted: int) -> bool:
+def shows(rendered: Rendered, wanted: int) -> bool:
     """Whether the picture shows its hands: one in a hundred hides them behind a table, a prop, the body: drawn anew."""
+    mask = rendered.mask
     if not wanted:
         return not (mask > 1).any()
     left, right = int(((mask > 1) & (mask < 18)).sum()), int((mask > 17).sum())
     large, small = MIN_PIXELS[wanted]
-    return (
-        max(left, right) >= large and min(left, right) >= small and int(seen.reshape(2, 21).sum(1).max()) >= MIN_VISIBLE
-    )
+    seen = rendered.uv_vis[:, 2].reshape(2, 21).sum(1).max()
+    return max(left, right) >= large and min(left, right) >= small and int(seen) >= MIN_VISIBLE
 
 
 def scenes(
@@ -137,16 +137,24 @@ def render(
 ) -> Rendered:
     """Sample `index` of `split`: the same for the same six, whatever else is rendered."""
     for rng, extras, scene in scenes(seed, split, index, close_ups, portraits):
-        solids, textures = build_solids(rng, extras, scene, without)
-        linear, which, depth = _trace(rng, scene, solids, textures, without)
-        mask = np.array([*solids.parts, 0], np.uint8)[which]
-        camera = scene.camera
-        intrinsics = np.array([[camera.focal, 0, SIZE / 2], [0, camera.focal, SIZE / 2], [0, 0, 1]], np.float32)
-        xyz = joints_of(scene)
-        uv = labels.project(xyz, intrinsics)
-        seen = labels.visible(uv, mask)
-        if _shows(mask, seen, scene.wanted):
+        rendered = photograph(rng, extras, scene, without)
+        if shows(rendered, scene.wanted):
             break
+    return rendered
+
+
+def photograph(
+    rng: np.random.Generator, extras: np.random.Generator, scene: Scene, without: Collection[Lever] = ()
+) -> Rendered:
+    """Give a scene's picture and truth."""
+    solids, textures = build_solids(rng, extras, scene, without)
+    linear, which, depth = _trace(rng, scene, solids, textures, without)
+    mask = np.array([*solids.parts, 0], np.uint8)[which]
+    camera = scene.camera
+    intrinsics = np.array([[camera.focal, 0, SIZE / 2], [0, camera.focal, SIZE / 2], [0, 0, 1]], np.float32)
+    xyz = joints_of(scene)
+    uv = labels.project(xyz, intrinsics)
+    seen = labels.visible(uv, mask)
     return Rendered(
         color=develop(rng, linear, mask > (1 if scene.wanted else 0), without),
         mask=mask,
