@@ -7,7 +7,7 @@ from handloom.checkpoint import FORMAT, key_of, load_model, save_model
 from handloom.errors import CheckpointError
 from handloom.models.build import build
 
-SIZES = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
+SIZES = {"kind": "unet", "width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
 ABOUT = {"task": "segment", "outputs": [2, 1], "params": {"model": SIZES}, "facts": {"image_size": 32}, "key": "k"}
 
 

@@ -23,7 +23,7 @@ def workplace(tmp_path: Path, prepared: Path) -> Path:
     (tmp_path / "src").symlink_to(ROOT / "src")
     shutil.copytree(prepared, tmp_path / "data" / "prepared")
     params = YAML(typ="safe").load(ROOT / "presets" / "default.yaml")
-    small = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
+    small = {"kind": "unet", "width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
     params["segment"] |= {"model": small, "epochs": 5000.0, "batch_size": 4, "parts": 1, "checkpoint_every": 5}
     params["segment"] |= {"gate_after": 0, "validate_every": 100_000}
     YAML().dump(params, tmp_path / "params.yaml")

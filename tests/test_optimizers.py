@@ -8,7 +8,7 @@ from handloom import optimizers
 from handloom.models.build import build
 from handloom.params import Params
 
-MODEL = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
+MODEL = {"kind": "unet", "width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
 
 
 @pytest.fixture

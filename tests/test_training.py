@@ -23,7 +23,7 @@ from handloom.tracking import Nobody
 from handloom.training import bfloat16, input_size, learning_rate, train
 
 QUICK = {"epochs": 2.0, "batch_size": 8, "validate_every": 3, "checkpoint_every": 2, "gate_after": 0, "clip_norm": 1.0}
-TINY = {"width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
+TINY = {"kind": "unet", "width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 8}
 
 
 def quick(params: TrainParams, **changes: Any) -> TrainParams:

@@ -48,7 +48,7 @@ def build(net: nn.Module, params: TrainParams, shares: int = 1) -> list[Optimize
     inner = [w for w in weights if w.ndim == 4 and w.shape[1] > 3 and w.shape[2] > 1]
     taken = {id(w) for w in inner}
     inner.sort(key=Tensor.numel, reverse=True)
-    muons: list[Optimizer] = [KernelMuon(inner[share::shares], params) for share in range(shares)]
+    muons: list[Optimizer] = [KernelMuon(own, params) for share in range(shares) if (own := inner[share::shares])]
     return [*muons, _adamw([w for w in weights if id(w) not in taken], params)]
 
 

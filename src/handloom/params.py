@@ -111,8 +111,10 @@ def _no_switch(value: Any) -> Any:
 
 
 class ModelParams(Section):
-    """Shape of one U-Net."""
+    """Shape of one net."""
 
+    kind: Literal["unet", "mobilenet_fcn"]
+    """unet, or the 2019 report's first approach, whose maps are those of the lowest level."""
     width: Count
     """Channels of the first level; each level below doubles them up to `cap`."""
     depth: Annotated[int, Field(ge=1, le=6)]
