@@ -157,7 +157,8 @@ def moving(bundled: bool, count: int, idle: int) -> None:
         "# Hands in motion",
         "",
         f"Written by `python -m pipeline.moving{' --bundled' if bundled else ''}`: {count} rendered sequences of "
-        f"{seconds:g} s at {RATE:g} frames a second, hands of which 70 % of the keypoints show. px of 320. A hand counts as found within half its extent; "
+        f"{seconds:g} s at {RATE:g} frames a second, hands of which 70 % of the keypoints show. px of 320. A hand "
+        "counts as found within half its extent; "
         '"none" are those that lie on no true one, or a second time on one.',
         "",
         "| | hands found | hands that are none, per frame | error, mean / median | its change from frame to frame |",
