@@ -176,5 +176,5 @@ def test_runs_are_tied_to_their_revision(store: Path, monkeypatch: pytest.Monkey
 
 
 def test_params_become_one_level_of_dotted_names() -> None:
-    nested = {"pose": {"seed": 4, "model": {"kind": "unet", "width": 16}}, "rows": 3}
+    nested = {"pose": {"seed": 4, "model": {"width": 16}}, "rows": 3}
     assert tracking.flatten(nested) == {"pose.seed": 4, "pose.model.width": 16, "rows": 3}
