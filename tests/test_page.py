@@ -58,7 +58,7 @@ def demo(models: Path) -> Iterator["tuple[subprocess.Popen[str], str]"]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh profile on a narrow window."""
-    fresh = browser.new_context(viewport={"kind": "unet", "width": 390, "height": 800})
+    fresh = browser.new_context(viewport={"width": 390, "height": 800})
     yield fresh
     fresh.close()
 

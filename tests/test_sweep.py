@@ -38,7 +38,7 @@ def workplace(tmp_path: Path, prepared: Path) -> Path:
     shutil.copy(SPACE, tmp_path / SPACE)
     changed(tmp_path, prune={"startup": 1, "after": 2}, trials=4)
     shared = {"epochs": 6.0, "batch_size": 8, "parts": 1, "validate_every": 2, "checkpoint_every": 2, "gate_after": 0}
-    return changed(tmp_path, shared=shared | {"model": {"kind": "unet", "width": 8}})
+    return changed(tmp_path, shared=shared | {"model": {"width": 8}})
 
 
 def changed(folder: Path, **keys: Any) -> Path:
