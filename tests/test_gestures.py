@@ -101,6 +101,14 @@ def test_hands_of_an_archive_have_labels(archive: Path, prepared: Path, params: 
     assert labels_in(own, "evaluation", 0, *nothing) == []
 
 
+def test_an_archive_of_other_code_teaches_nothing(params: Params) -> None:
+    short = params.gestures.model_copy(update={"num_hands": 1000, "epochs": 1.0})
+    none = Signs(np.zeros((0, 21, 2), np.float32), np.zeros(0, np.int64))
+    (alone, _), (other, _) = (gesture_training.train(short, seen, workers=1) for seen in (None, none))
+    hands = draw_signs([1], 20).keypoints
+    np.testing.assert_array_equal(gestures.probabilities(hands, alone), gestures.probabilities(hands, other))
+
+
 def test_what_a_pose_net_says_is_learnt(params: Params) -> None:
     """A net that was shown keypoints upside down knows them so."""
     short = params.gestures.model_copy(update={"num_hands": 4_000, "epochs": 40.0})

@@ -39,7 +39,7 @@ def train(params: GesturesParams, seen: Signs | None = None, workers: int | None
             bar.update(SHARD)
     held_out = [shard for number, shard in enumerate(shards) if number % HELD_OUT == HELD_OUT - 1] or shards[-1:]
     known = [shard for number, shard in enumerate(shards) if number % HELD_OUT != HELD_OUT - 1]
-    net = _taught([_joined(known), *([seen] if seen else [])], params)
+    net = _taught([_joined(known), *([seen] if seen is not None and len(seen.labels) else [])], params)
     test = _joined(held_out)
     said = probabilities(test.keypoints, net).argmax(axis=1)
     return net, float((said == test.labels).mean())
