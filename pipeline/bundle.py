@@ -39,10 +39,13 @@ PICTURES: Final = (".jpg", ".jpeg", ".png")
 @click.option("--preset", required=True, help="Name of the preset that the nets were trained with, for the card.")
 def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
     """Make the nets of onnx/ the bundled ones, in int8, and write their model card from metrics/."""
+    from handloom import gestures, lift
     from handloom.inference import BUNDLED, MIN_SCORE, HandFinder
     from pipeline import skin
 
     finder = HandFinder.load(layout.ONNX, int8=True)
+    gestures.read(layout.GESTURES)
+    lift.read(layout.LIFT)  # an empty one, of lift.enabled: false, would break what reads it
     scores = [[hand.score for hand in finder(picture)] for picture in _pictures(empty, count)]
     if not scores:
         raise DataError(f"{empty}: no pictures, got none with {', '.join(PICTURES)}; name another zip")

@@ -214,7 +214,7 @@ def lift() -> None:
     from handloom.tasks import POSE, params_of
 
     net, figures = Perceptron(()), dict[str, Any]()
-    if name := next((name for name in ("rhd", "synthetic") if whole.lift.enabled and name in whole.used), None):
+    if name := next((name for name in ("rhd", "synthetic") if whole.lift.enabled and whole.used.get(name)), None):
         archive = RhdSource(name, layout.raw(name))
         known, hands = (POSE.data.load(layout.prepared("pose"), split) for split in ("train", "test"))
         net = lift_training.train(lift_training.hands_of(known, "training", archive), whole.lift)

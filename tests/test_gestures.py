@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from handloom import gesture_training, gestures, media
+from handloom import gesture_training, gestures, media, plots
 from handloom.cli import handloom
 from handloom.data.rhd import RhdSource
 from handloom.data.signs import Signs, draw_signs, label_of, labels_in
@@ -107,6 +107,17 @@ def test_an_archive_of_other_code_teaches_nothing(params: Params) -> None:
     (alone, _), (other, _) = (gesture_training.train(short, seen, workers=1) for seen in (None, none))
     hands = draw_signs([1], 20).keypoints
     np.testing.assert_array_equal(gestures.probabilities(hands, alone), gestures.probabilities(hands, other))
+
+
+def test_hands_nobody_can_name_have_no_accuracy(prepared: Path) -> None:
+    hands = POSE.data.load(prepared / "pose", "test")
+    unknown = np.full(len(hands), -1)
+    found = gesture_training.scores(gestures.bundled(), hands, {"keypoints": hands.keypoints[:]}, unknown)
+    assert found["num_hands"] == 0
+    assert not [name for name in found if "accuracy" in name]
+    assert found["confusion_true_keypoints"].sum() == 0
+    assert json.loads(json.dumps(found["recall_true_keypoints"])) == {}
+    assert plots.confusion({"true": found["confusion_true_keypoints"]}, NAMES).startswith(b"\x89PNG")
 
 
 def test_what_a_pose_net_says_is_learnt(params: Params) -> None:

@@ -114,7 +114,10 @@ def seen_by(said: NDArray[np.float32], hands: PoseSet, labels: NDArray[np.int64]
 def scores(
     net: Perceptron, hands: PoseSet, said: Mapping[str, NDArray[Any]], labels: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """Give the accuracy from true keypoints and from those that the pose net said, and both tables of confusion."""
+    """Give the accuracy from true keypoints and from those that the pose net said, and both tables of confusion.
+
+    Where nobody knows what hands say, there is no accuracy, and the tables are empty.
+    """
     known = labels >= 0
     answers = {
         "true": probabilities(hands.keypoints[known], net),
@@ -123,7 +126,8 @@ def scores(
     found: dict[str, Any] = {"num_hands": int(known.sum())}
     for name, chances in answers.items():
         best = chances.argmax(axis=1)
-        found[f"accuracy_{name}_keypoints"] = float((best == labels[known]).mean())
+        if known.any():
+            found[f"accuracy_{name}_keypoints"] = float((best == labels[known]).mean())
         table = np.zeros((len(NAMES), len(NAMES)), int)
         np.add.at(table, (labels[known], best), 1)
         found[f"recall_{name}_keypoints"] = {

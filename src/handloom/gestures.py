@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom.perceptron import Floats, Perceptron
-from handloom.skeleton import MIDDLE_MCP, WRIST
+from handloom.skeleton import MIDDLE_MCP, NUM_KEYPOINTS, WRIST
 
 NAMES: Final = (
     "none", "fist", "open_palm", "point", "victory", "three", "four", "thumb_up", "thumb_down", "ok", "call", "rock",
@@ -56,9 +56,9 @@ def features(keypoints: NDArray[np.floating]) -> Floats:
     tips, bases = points[:, _TIPS], points[:, _BASES]
     reach = np.linalg.norm(tips, axis=-1), np.linalg.norm(tips - bases, axis=-1)
     pinch = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
-    return np.concatenate([upright[:, 1:].reshape(len(points), -1), up, thumb, *reach, pinch], axis=1).astype(
-        np.float32
-    )
+    return np.concatenate(
+        [upright[:, 1:].reshape(len(points), 2 * (NUM_KEYPOINTS - 1)), up, thumb, *reach, pinch], axis=1
+    ).astype(np.float32)
 
 
 def read(path: Path) -> Perceptron:
