@@ -61,7 +61,7 @@ def gestures() -> None:
 
 @stage.command()
 def lift() -> None:
-    """Teach a small net where in space 21 keypoints are, and score it as hand3d does."""
+    """Teach a small net where in space 21 keypoints are, and score it by hand3d's measures."""
     from pipeline import steps
 
     steps.lift()

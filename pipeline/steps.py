@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 
 from handloom import files
@@ -176,27 +177,28 @@ def gestures() -> None:
     from handloom import checkpoint, gesture_training, plots
     from handloom.data.rhd import RhdSource
     from handloom.gestures import NAMES
-    from handloom.prediction import device, predict
-    from handloom.tasks import POSE, params_of
+    from handloom.prediction import predictions_of
+    from handloom.tasks import POSE
 
-    if "synthetic" not in whole.used:
-        net, accuracy = gesture_training.train(whole.gestures)
-        figures: dict[str, Any] = {"accuracy_drawn_keypoints": accuracy}
-    else:
+    figures: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
+    if "synthetic" in whole.used:
         archive = RhdSource("synthetic", layout.raw("synthetic"))
         pose = checkpoint.load_model(layout.model("pose"), "pose")
         hands, said, labels = {}, {}, {}
         for split, own in (("training", "train"), ("evaluation", "test")):
             hands[split] = POSE.data.load(layout.prepared("pose"), own)
             labels[split] = gesture_training.labels_of(hands[split], archive, split, whole.download.synthetic)
-            asked = POSE, hands[split], whole.evaluate.batch_size, params_of(POSE, pose.about)
-            said[split], _ = predict(pose.net.to(device()), *asked)
+            said[split] = predictions_of(pose, POSE, hands[split], whole.evaluate.batch_size)
         seen = gesture_training.seen_by(said["training"]["keypoints"], hands["training"], labels["training"])
         net, accuracy = gesture_training.train(whole.gestures, seen)
-        figures = {"accuracy_drawn_keypoints": accuracy}
-        figures |= gesture_training.scores(net, hands["evaluation"], said["evaluation"], labels["evaluation"])
+        figures = gesture_training.scores(net, hands["evaluation"], said["evaluation"], labels["evaluation"])
         tables = {name: figures.pop(f"confusion_{name}_keypoints") for name in ("true", "predicted")}
-        files.write(layout.PLOTS / "gestures.png", plots.confusion(tables, NAMES))
+    else:
+        net, accuracy = gesture_training.train(whole.gestures)
+        tables = {"none": gesture_training.confusion(nobody := np.zeros(0, int), nobody)}
+    figures = {"accuracy_drawn_keypoints": accuracy, **figures}
+    files.write(layout.PLOTS / "gestures.png", plots.confusion(tables, NAMES))  # dvc.yaml has it, come what may
     net.write(layout.GESTURES)
     files.write(layout.METRICS / "gestures.json", _json(figures))
     said_of = ", ".join(f"{name.split('_')[1]} {value:.3f}" for name, value in figures.items() if "accuracy" in name)
@@ -210,8 +212,8 @@ def lift() -> None:
     from handloom import checkpoint, lift_training
     from handloom.data.rhd import RhdSource
     from handloom.perceptron import Perceptron
-    from handloom.prediction import device, predict
-    from handloom.tasks import POSE, params_of
+    from handloom.prediction import predictions_of
+    from handloom.tasks import POSE
 
     net, figures = Perceptron(()), dict[str, Any]()
     if name := next((name for name in ("rhd", "synthetic") if whole.lift.enabled and whole.used.get(name)), None):
@@ -219,13 +221,13 @@ def lift() -> None:
         known, hands = (POSE.data.load(layout.prepared("pose"), split) for split in ("train", "test"))
         net = lift_training.train(lift_training.hands_of(known, "training", archive), whole.lift)
         pose = checkpoint.load_model(layout.model("pose"), "pose")
-        said, _ = predict(pose.net.to(device()), POSE, hands, whole.evaluate.batch_size, params_of(POSE, pose.about))
+        said = predictions_of(pose, POSE, hands, whole.evaluate.batch_size)
         figures = lift_training.scores(net, lift_training.hands_of(hands, "evaluation", archive), said)
     net.write(layout.LIFT)
     files.write(layout.METRICS / "lift.json", _json(figures))
     if figures:
         errors = " and ".join(f"{figures[f'{of}_keypoints.error_mean_mm']:.1f}" for of in ("true", "predicted"))
-        _say(f"{layout.LIFT}: {errors} mm off from true and predicted keypoints", "handloom demo")
+        _say(f"{layout.LIFT}: {errors} mm off from true and predicted keypoints", "dvc metrics show")
     else:
         _say(f"{layout.LIFT}: empty, since lift is off or no source has joints in space", "dvc repro")
 

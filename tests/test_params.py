@@ -15,6 +15,7 @@ from handloom.errors import ParamsError
 from handloom.params import Params
 
 GOOD = Path("presets/default.yaml").read_text()
+EARLY = GOOD[GOOD.index("early_fraction:") : GOOD.index("           # px\n  ema")]
 
 
 def loaded(tmp_path: Path, old: str, new: str) -> Params:
@@ -35,7 +36,12 @@ def loaded(tmp_path: Path, old: str, new: str) -> Params:
         ("epochs: ", "epochs: -", "segment.epochs: should be greater than 0, got '-"),
         ("image_size: 128", "image_size: 100", "preprocess.image_size: should be a multiple of 16, got '100'"),
         ("image_size: 128", "image_size: 144", "got '144'; choose another size, stem or depth"),
-        ("early_size: 96", "early_size: 100", "segment.early_size: must divide by segment.model's stem x 2^depth = 32"),
+        (
+            EARLY,
+            "early_fraction: 0.5\n  early_size: 100",
+            "segment.early_size: must divide by segment.model's stem x 2",
+        ),
+        (EARLY, "early_fraction: 0.5\n  early_size: 160", "segment.early_size: at most preprocess.image_size = 128"),
         ("[1.0, 1.25]", "[1.0, 1.1]", "evaluate.mask_scales: image_size x scale must divide by 32, got '1.1', which"),
         ("synthetic: 1.0", "synthetic: some", "sources.synthetic: should be a valid number, got 'some'"),
         ("synthetic: 1.0", "synthetic: -1", "sources.synthetic: should be greater than or equal to 0, got '-1'"),

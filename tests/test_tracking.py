@@ -3,6 +3,7 @@
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -125,9 +126,35 @@ def test_a_store_that_does_not_answer_stops_nothing_and_gets_all_later(
     assert "`python -m pipeline.track` sends them later" in caplog.text
     assert list(tracking.send()) == ["train@pose-k"]
     assert list(tracking.send()) == []
-    ((status, metrics, params, tags),) = [each for each in runs(store) if each[2]]  # one alone: none that hung goes on
+    found = {each[3]["dvc.stage"]: each for each in runs(store)}
+    assert len(found) == len(runs(store))  # one alone of each: none that hung began another
+    status, metrics, params, tags = found["train@pose"]
     assert (status, metrics, params) == ("FINISHED", {"loss": 1 / 3}, {"pose.seed": "4"})
     assert tags["dvc.out.models/pose"] == tags["dvc.dep.x"] == "md5"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_store_that_is_freed_while_a_run_begins_has_it_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question is given up on after it saw that there is no such run, and before it creates one."""
+    import mlflow
+
+    with tracking.run("earlier", "k0", {}, {}):
+        pass
+    free, create = threading.Event(), mlflow.MlflowClient.create_run
+
+    def slow(*args: object, **more: object) -> object:
+        free.wait(20)
+        return create(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", slow)
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "WAIT_S", 1.0)
+        a_run_of_three("k")
+    free.set()
+    assert list(tracking.send()) == ["train@pose-k"]
+    said = {each[3]["dvc.stage"]: each[:3] for each in runs(store)}
+    assert len(said) == len(runs(store)) == 2
+    assert said["train@pose"] == ("FINISHED", {"loss": 1 / 3}, {"pose.seed": "4"})
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage, special
-from torch import nn
 from tqdm import tqdm
 
 from handloom import images, masks, metrics
@@ -22,10 +21,10 @@ from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.source import LEFT, OTHERS, RIGHT, Source
 from handloom.errors import DataError
 from handloom.geometry import Box, to_images
-from handloom.prediction import FlipTest, ScaleTest, device, predict
+from handloom.prediction import predictions_of
 from handloom.protocols import MMPOSE, PROTOCOLS, Protocol
 from handloom.skeleton import NAMES
-from handloom.tasks import POSE, SEGMENT, Predictions, Task, params_of
+from handloom.tasks import POSE, SEGMENT, Predictions
 
 CURVE_PX: Final = np.arange(0, 31.0)
 """Thresholds of the PCK curve, px of the source picture."""
@@ -49,21 +48,11 @@ class Report:
     """Further tables, by name, for plots."""
 
 
-def _predict(
-    model: Model, task: Task, samples: Any, batch_size: int, *, flip: bool, scales: Sequence[float] = ()
-) -> Predictions:
-    net: nn.Module = model.net.to(device())
-    params = params_of(task, model.about)
-    net = FlipTest(net, task, params) if flip else net
-    net = ScaleTest(net, scales) if scales else net
-    return predict(net, task, samples, batch_size, params)[0]
-
-
 def evaluate_segment(
     model: Model, test: SegmentSet, batch_size: int, *, flip: bool, scales: Sequence[float], resamples: int
 ) -> Report:
     """Score masks, hand against background as the 2019 report does and left against right, at the net's input size."""
-    predictions = _predict(model, SEGMENT, test, batch_size, flip=flip, scales=scales)
+    predictions = predictions_of(model, SEGMENT, test, batch_size, flip=flip, scales=scales)
     true = test.hands()
     intersection, union = metrics.overlap(predictions["masks"] & test.counted(), true)
     samples = pd.DataFrame(
@@ -202,7 +191,7 @@ def evaluate_pose(
     true_px = to_images(test.keypoints[:], test.boxes[:] * scale[:, None], test.size)
     box_px = test.pck_px[:] * scale
     said = {
-        (crop, flip): _predict(model, POSE, samples, batch_size, flip=flip)
+        (crop, flip): predictions_of(model, POSE, samples, batch_size, flip=flip)
         for crop, samples in sets.items()
         for flip in {protocol.flip_test for protocol in PROTOCOLS}
     }

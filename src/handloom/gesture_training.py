@@ -23,7 +23,7 @@ from handloom.perceptron_training import fit
 SHARD: Final = 500
 """Hands that a worker draws at once, from a seed of their own."""
 HELD_OUT: Final = 10
-"""One shard of so many is not trained on."""
+"""One shard of so many is not trained on, if there are two at all."""
 
 
 def train(params: GesturesParams, seen: Signs | None = None, workers: int | None = None) -> tuple[Perceptron, float]:
@@ -37,8 +37,9 @@ def train(params: GesturesParams, seen: Signs | None = None, workers: int | None
         for shard in pool.in_order(_Draw(params.seed), numbers):
             shards.append(shard)
             bar.update(SHARD)
-    held_out = [shard for number, shard in enumerate(shards) if number % HELD_OUT == HELD_OUT - 1] or shards[-1:]
-    known = [shard for number, shard in enumerate(shards) if number % HELD_OUT != HELD_OUT - 1]
+    last = min(HELD_OUT, len(shards)) - 1
+    held_out = shards[last::HELD_OUT]
+    known = [shard for number, shard in enumerate(shards) if number % HELD_OUT != last] or held_out
     net = _taught([_joined(known), *([seen] if seen is not None and len(seen.labels) else [])], params)
     test = _joined(held_out)
     said = probabilities(test.keypoints, net).argmax(axis=1)
@@ -128,10 +129,16 @@ def scores(
         best = chances.argmax(axis=1)
         if known.any():
             found[f"accuracy_{name}_keypoints"] = float((best == labels[known]).mean())
-        table = np.zeros((len(NAMES), len(NAMES)), int)
-        np.add.at(table, (labels[known], best), 1)
+        table = confusion(labels[known], best)
         found[f"recall_{name}_keypoints"] = {
             each: float(table[row, row] / table[row].sum()) for row, each in enumerate(NAMES) if table[row].any()
         }
         found[f"confusion_{name}_keypoints"] = table
     return found
+
+
+def confusion(labels: NDArray[np.integer], said: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Count, (len(NAMES), len(NAMES)), how often hands of each gesture (row) are called each (column)."""
+    table = np.zeros((len(NAMES), len(NAMES)), np.int64)
+    np.add.at(table, (labels, said), 1)
+    return table

@@ -1,4 +1,7 @@
-"""Teaches the lifting net on the joints of an archive of RHD's layout, and scores it as the reference system does."""
+"""Teaches the lifting net on the joints of an archive of RHD's layout, and scores it by hand3d's measures.
+
+hand3d scores one hand of each picture; here every hand counts.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple

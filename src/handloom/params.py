@@ -319,7 +319,11 @@ class Params(Section):
     def _input_survives_every_halving(self) -> Self:
         for name, net, key in (("segment", self.segment, "image_size"), ("pose", self.pose, "crop_size")):
             stride = net.model.stem * 2**net.model.depth
-            sizes = {f"preprocess.{key}": getattr(self.preprocess, key), f"{name}.early_size": net.early_size}
+            sizes = {f"preprocess.{key}": (whole := getattr(self.preprocess, key))}
+            if net.early_fraction:
+                sizes[f"{name}.early_size"] = net.early_size
+                if net.early_size > whole:
+                    raise ValueError(f"{name}.early_size: at most preprocess.{key} = {whole}, got '{net.early_size}'")
             for said, size in sizes.items():
                 if size % stride:
                     raise ValueError(

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from handloom.checkpoint import Model
 from handloom.errors import EnvironmentFault, ParamsError
 from handloom.models.unet import Output
-from handloom.tasks import Predictions, Task
+from handloom.tasks import Predictions, Task, params_of
 
 DEVICE: Final = "HANDLOOM_DEVICE"
 """Environment variable: `cpu` leaves a GPU alone, `cuda` demands one."""
@@ -89,3 +90,14 @@ class FlipTest(nn.Module):
         mirrored = self.task.mirror(self.net(images.flip(-1)), self.params)
         pairs = zip(self.net(images), mirrored, strict=True)
         return Output(*((one + other) / 2 for one, other in pairs))
+
+
+def predictions_of(
+    model: Model, task: Task, samples: Any, batch_size: int, *, flip: bool = False, scales: Sequence[float] = ()
+) -> Predictions:
+    """Give what a saved net says of a whole split, the mean over mirror images and sizes where asked for."""
+    net: nn.Module = model.net.to(device())
+    params = params_of(task, model.about)
+    net = FlipTest(net, task, params) if flip else net
+    net = ScaleTest(net, scales) if scales else net
+    return predict(net, task, samples, batch_size, params)[0]

@@ -278,9 +278,7 @@ def _begun(
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = _client()
         experiment = _experiment(client)
-        if given_up.is_set():  # nobody would end this run
-            raise TimeoutError("too late")
-        return client, _run_id(client, experiment, stage, key, params, tags)
+        return client, _run_id(client, experiment, stage, key, params, tags, given_up)
 
 
 def _client() -> "MlflowClient":
@@ -346,19 +344,35 @@ def _experiment(client: "MlflowClient") -> str:
 
 
 def _run_id(
-    client: "MlflowClient", experiment: str, stage: str, key: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    client: "MlflowClient",
+    experiment: str,
+    stage: str,
+    key: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    given_up: threading.Event,
 ) -> str:
-    """Give the unfinished run of this key, opened again, or a new one with its params."""
+    """Give the unfinished run of this key, opened again, or a new one; it has its params then.
+
+    A run that is created while this is given up stays unfinished: whoever asks next, and waits for this, opens it.
+    """
     from mlflow.entities import Param, RunStatus
 
-    for old in client.search_runs([experiment], f"tags.`pipeline.key` = '{key}'"):
-        if old.info.status != RunStatus.to_string(RunStatus.FINISHED):
-            client.update_run(old.info.run_id, status="RUNNING")
-            return str(old.info.run_id)
-    all_tags = {"pipeline.key": key, "dvc.stage": stage, **tags}
-    created = client.create_run(experiment, run_name=f"{stage}-{key[:8]}", tags=all_tags)
-    client.log_batch(created.info.run_id, params=[Param(k, str(v)) for k, v in flatten(params).items()])
-    return str(created.info.run_id)
+    unfinished = [
+        run.info.run_id
+        for run in client.search_runs([experiment], f"tags.`pipeline.key` = '{key}'")
+        if run.info.status != RunStatus.to_string(RunStatus.FINISHED)
+    ]
+    if given_up.is_set():
+        raise TimeoutError("too late")
+    if unfinished:
+        run_id = str(unfinished[0])
+        client.update_run(run_id, status="RUNNING")
+    else:
+        all_tags = {"pipeline.key": key, "dvc.stage": stage, **tags}
+        run_id = str(client.create_run(experiment, run_name=f"{stage}-{key[:8]}", tags=all_tags).info.run_id)
+    client.log_batch(run_id, params=[Param(k, str(v)) for k, v in flatten(params).items()])
+    return run_id
 
 
 def fetched(uri: str) -> Path:

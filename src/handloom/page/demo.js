@@ -4,7 +4,7 @@ const NAMES = ["wrist", ...["thumb_cmc", "thumb_mcp", "thumb_ip", "thumb_tip"],
   ...["index", "middle", "ring", "little"].flatMap(f => ["mcp", "pip", "dip", "tip"].map(j => `${f}_${j}`))];
 const FINGERS = ["#ff2626", "#ffb426", "#4cff26", "#26d4ff", "#ff26f7"];
 const LONGEST_SIDE = 640; // of a frame that is sent: the nets see less
-const SURE = 0.8; // of a gesture that is named
+const SURE = 0.8; // of a gesture that is named: gestures.MIN_CONFIDENCE
 const MAX_UPLOAD = 20 * 2 ** 20;
 
 const byId = id => document.getElementById(id);
@@ -23,14 +23,16 @@ function say(text, wrong = false) {
   byId("message").classList.toggle("wrong", wrong);
 }
 
-function show(hands, ms, back, live) {
+function show(hands, ms, back, live, mirrored = false) {
   byId("count").textContent = hands.length;
   byId("nets").textContent = ms.toFixed(1);
   byId("latency").textContent = back.toFixed(0);
   const now = performance.now();
   ticks = [...ticks.filter(then => now - then < 1000), now];
   byId("fps").textContent = live ? ticks.length : "–";
-  inSpace = hands.map(hand => hand.keypoints_3d);
+  const across = mirrored ? -1 : 1; // as the picture shows them, from left to right
+  inSpace = [...hands].sort((a, b) => across * (a.box[0] + a.box[2] - b.box[0] - b.box[2]))
+    .map(hand => hand.keypoints_3d.map(([x, y, z]) => [across * x, y, z]));
   drawSpace();
   const rows = hands.map(hand => ({ ...hand, keypoints: Object.fromEntries(NAMES.map((name, i) => [name, hand.keypoints[i]])) }));
   byId("numbers").textContent = JSON.stringify(rows, null, 1);
@@ -142,8 +144,9 @@ function follow(mirrorable) {
   line.onmessage = event => {
     const said = JSON.parse(event.data);
     // the very frame that the hands were found in, so that they never lag behind the picture
-    draw(sent, sent.width, sent.height, said.hands, 1, mirrorable && byId("mirror").checked);
-    show(said.hands, said.ms, performance.now() - begun, true);
+    const mirrored = mirrorable && byId("mirror").checked;
+    draw(sent, sent.width, sent.height, said.hands, 1, mirrored);
+    show(said.hands, said.ms, performance.now() - begun, true, mirrored);
     next();
   };
   line.onclose = event => {
