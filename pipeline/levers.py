@@ -6,7 +6,6 @@ steps, and scores it on the rendered evaluation split and on all folders in data
 
 import json
 import tempfile
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +13,9 @@ import click
 from ruamel.yaml import YAML
 
 from handloom import files
-from handloom.errors import ParamsError
 from handloom.params import Params
 from handloom.reporting import reported
-from pipeline import layout
-from pipeline.preset import merge
+from pipeline import layout, recipes
 
 FOLDER: Final = Path("experiments/renderer")
 FIGURE: Final = Path("docs/figures/renderer.png")
@@ -26,17 +23,11 @@ SEEDS: Final = "rendered", "seed-11", "seed-12"
 """The same recipe but for the seed: the first is what others are compared with, and the three tell chance."""
 
 
-def recipes() -> tuple[dict[str, Params], int]:
+def read() -> tuple[dict[str, Params], int]:
     """Give each recipe's params and the number of steps; raises ParamsError."""
-    path, yaml = FOLDER / "recipes.yaml", YAML(typ="safe")
-    own, base = yaml.load(path), yaml.load(layout.PRESETS / "default.yaml")
-    found = {}
-    for name, changes in own["recipes"].items():
-        whole = deepcopy(base)
-        for layer in (own["shared"], changes, {"sources": dict.fromkeys(_real(), 0.0)}):
-            merge(whole, layer)
-        found[name] = Params.parse(whole, f"{path}: {name}")
-    return found, own["steps"]
+    path = FOLDER / "recipes.yaml"
+    tested = {"sources": dict.fromkeys(_real(), 0.0)}
+    return recipes.load(path, tested), YAML(typ="safe").load(path)["steps"]
 
 
 def _real() -> list[str]:
@@ -52,11 +43,10 @@ def levers() -> None:
 @click.argument("recipe")
 def measure(recipe: str) -> None:
     """Render, train and score one RECIPE: writes experiments/renderer/scores/RECIPE.json."""
-    known, steps = recipes()
-    if recipe not in known:
-        raise ParamsError(f"levers: no such recipe, got '{recipe}'; choose one of {', '.join(known)}")
+    known, steps = read()
+    params = recipes.chosen(known, recipe, "levers")
     with tempfile.TemporaryDirectory(dir="data", prefix=f"{recipe}-") as folder:
-        scores = _scores(known[recipe], steps, Path(folder))
+        scores = _scores(params, steps, Path(folder))
     files.write(FOLDER / "scores" / f"{recipe}.json", json.dumps(scores, indent=2) + "\n")
     click.echo(f"{recipe}: " + ", ".join(f"{name} {score:.3f}" for name, score in scores.items()))
 
@@ -64,18 +54,11 @@ def measure(recipe: str) -> None:
 def _scores(params: Params, steps: int, folder: Path) -> dict[str, float]:
     """Give the mean IoU of each source's pictures that show a hand, and of the others the share that is called one."""
     from handloom import checkpoint, metrics, tracking, training
-    from handloom.data.prepare import prepare
     from handloom.data.prepared import SegmentSet
-    from handloom.data.synthetic.archive import write_archive
     from handloom.prediction import device, predict
     from handloom.tasks import SEGMENT
-    from pipeline.sources import opened
 
-    write_archive(folder / "synthetic.zip", **params.download.synthetic.model_dump())
-    tested_only = [name for name, weight in params.used.items() if not weight]
-    photographs = layout.pictures(layout.BACKGROUNDS)
-    sources = opened(params, folder)
-    prepare(sources, folder / "prepared", params.preprocess, photographs, tested_only=tested_only)
+    recipes.prepare(params, folder)
     arrays = folder / "prepared" / "segment"
     data = SegmentSet.load(arrays, "train", params.used), SegmentSet.load(arrays, "val")
     epochs = steps * params.segment.batch_size / len(data[0])
@@ -103,7 +86,7 @@ def compare() -> None:
     import numpy as np
     import pandas as pd
 
-    known, steps = recipes()
+    known, steps = read()
     scores = {name: json.loads((FOLDER / "scores" / f"{name}.json").read_text()) for name in known}
     table = pd.DataFrame(scores).T.dropna(axis="columns")  # what not all were scored on
     base, spread = table.loc[SEEDS[0]], table.loc[list(SEEDS)].std()

@@ -25,7 +25,7 @@ def render(name: str) -> str:
     yaml.width = 120
     yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
     params = yaml.load(layout.PRESETS / "default.yaml")
-    for overlay in _overlays(name):
+    for overlay in overlays(name):
         merge(params, overlay)
     Params.parse(params, str(layout.PRESETS / f"{name}.yaml"))
     buffer = io.StringIO()
@@ -33,8 +33,8 @@ def render(name: str) -> str:
     return buffer.getvalue()
 
 
-def _overlays(name: str) -> list[dict[str, Any]]:
-    """Give a preset's changes and, before them, those of the preset it extends."""
+def overlays(name: str) -> list[dict[str, Any]]:
+    """Give a preset's changes, before them those of what it extends; raises ParamsError for an unknown one."""
     if name == "default":
         return []
     path: Path = layout.PRESETS / f"{name}.yaml"
@@ -42,7 +42,7 @@ def _overlays(name: str) -> list[dict[str, Any]]:
         raise ParamsError(f"preset: no such preset, got '{name}'; choose one of {', '.join(names())}")
     changes: dict[str, Any] = YAML(typ="safe").load(path)
     sections = {name: value for name, value in changes.items() if not name.startswith("x-")}  # x-: what others quote
-    return [*_overlays(sections.pop("extends", "default")), sections]
+    return [*overlays(sections.pop("extends", "default")), sections]
 
 
 def merge(base: Any, changes: Any) -> None:
@@ -57,9 +57,10 @@ def merge(base: Any, changes: Any) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name")
 def preset(name: str) -> None:
-    """Write params.yaml for preset NAME: default, smoke, medium, full, bundled, report-2019 or rhd.
+    """Write params.yaml for a preset.
 
-    Your own changes to params.yaml are replaced; git has them if you committed.
+    NAME: default, smoke, medium, full, bundled, mobilenet-fcn, report-2019 or rhd. Your own changes to
+    params.yaml are replaced; git has them if you committed.
     """
     files.write(layout.PARAMS, render(name))
     click.echo(f"{layout.PARAMS}: preset {name}")

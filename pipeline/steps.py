@@ -78,23 +78,31 @@ def train(net: str) -> None:
 
 @contextmanager
 def trained(
-    stage: str, net: str, params: Any, model: Path, curve: Path, watch: Callable[[Run], Run] = lambda run: run
+    stage: str,
+    net: str,
+    params: Any,
+    model: Path,
+    curve: Path,
+    watch: Callable[[Run], Run] = lambda run: run,
+    prepared: Path = layout.PREPARED,
+    sources: dict[str, float] | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """Train a net on data/prepared, or go on with it; write its model and its curve, and give the curve.
+    """Train a net on prepared arrays, or go on with it; write its model and its curve, and give the curve.
 
-    The resume state is deleted when the with-block ends well: what it writes belongs to the training. `watch` may take
-    the run's place, to see its figures and to raise Abandoned.
+    `sources` are weights, None those of params.yaml. The resume state is deleted when the with-block ends well: what it
+    writes belongs to the training. `watch` may take the run's place, to see its figures and to raise Abandoned.
     """
     from handloom import checkpoint, distributed, tracking, training
     from handloom.data.prepared import load_facts
     from handloom.tasks import TASKS
 
     task = TASKS[net]
-    folder = layout.prepared(net)
-    weights = Params.load(layout.PARAMS).used
+    folder = prepared / net
+    weights = Params.load(layout.PARAMS).used if sources is None else sources
     data = task.data.load(folder, "train", weights), task.data.load(folder, "val")
     facts = load_facts(folder)
-    deps = {str(path): files.dvc_hash(path) for path in layout.deps("train", net)}
+    own = {layout.prepared(net): folder}
+    deps = {str(path): files.dvc_hash(own.get(path, path)) for path in layout.deps("train", net)}
     key = checkpoint.key_of(stage, {"sources": weights, **params.model_dump()}, deps)
     resume = checkpoint.Resume(layout.checkpoints(), stage.replace("@", "-"), key)
     tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}

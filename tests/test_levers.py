@@ -43,7 +43,7 @@ def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_every_lever_is_measured_by_itself() -> None:
-    known, _ = levers.recipes()
+    known, _ = levers.read()
     without = [params.download.synthetic.without for params in known.values()]
     assert all([lever] in without for lever in get_args(Lever))
     assert len(known) == len({str(params) for params in known.values()})
