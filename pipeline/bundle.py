@@ -45,7 +45,7 @@ def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
 
     finder = HandFinder.load(layout.ONNX, int8=True)
     gestures.read(layout.GESTURES)
-    lift.read(layout.LIFT)  # an empty one, of lift.enabled: false, would break what reads it
+    lift.read(layout.LIFT)
     scores = [[hand.score for hand in finder(picture)] for picture in _pictures(empty, count)]
     if not scores:
         raise DataError(f"{empty}: no pictures, got none with {', '.join(PICTURES)}; name another zip")

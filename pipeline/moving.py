@@ -133,14 +133,12 @@ def _row(name: str, found: list[tuple[_Rendered, NDArray[np.floating], int]]) ->
 @click.option("--idle", default=15, show_default=True, type=click.IntRange(1), help="The same, of idle hands.")
 def moving(bundled: bool, count: int, idle: int) -> None:
     """Follow rendered hands in motion in several ways, and count the commands of idle ones; writes docs/moving.md."""
-    from handloom import gestures
-    from handloom.gestures import Commands, gesture_of
+    from handloom.gestures import Commands
     from handloom.inference import HandFinder
     from handloom.video import HandTracker
 
     Params.load(layout.PARAMS)  # stands in a repository
     finder = HandFinder.load(None if bundled else layout.MODELS)
-    net = gestures.read(gestures.BUNDLED if bundled else layout.GESTURES)
     seconds, found = 4.0, defaultdict[str, list[Any]](list)
     for sequence in _sequences(GESTURING, count, seconds, "following"):
         for name, begin in _ways(finder).items():
@@ -150,7 +148,7 @@ def moving(bundled: bool, count: int, idle: int) -> None:
         tracker, listeners = HandTracker(finder), defaultdict[int, Commands](Commands)
         for place, picture in enumerate(sequence.frames):
             for hand in tracker(picture, place / RATE):
-                said[listeners[hand.id](gesture_of(hand.keypoints_px, net), place / RATE) or "none"] += 1
+                said[listeners[hand.id](hand.gesture, place / RATE) or "none"] += 1
     del said["none"]
     commands = ", ".join(f"{name} {times}" for name, times in said.most_common()) or "none"
     lines = [

@@ -40,7 +40,6 @@ SHOWN_PX = 256
 )
 def real(rhd: Path | None, hgr1: Path | None, digits: Path | None, bundled: bool, count: int, out: Path) -> None:
     """Score nets on genuine RHD records, HGR1 photographs and signed digits; writes overlays to OUT."""
-    from handloom import gestures
     from handloom.inference import HandFinder
 
     finder = HandFinder.load(None if bundled else layout.MODELS)
@@ -49,7 +48,7 @@ def real(rhd: Path | None, hgr1: Path | None, digits: Path | None, bundled: bool
     if hgr1:
         _photographs(finder, hgr1, count, out)
     if digits:
-        _digits(finder, gestures.read(gestures.BUNDLED if bundled else layout.GESTURES), digits)
+        _digits(finder, digits)
 
 
 def _genuine_rhd(finder: Any, archive: Path, out: Path) -> None:
@@ -104,14 +103,14 @@ def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
     files.write(out / "hgr1_spread.png", images.encode_png(draw.grid(spread, columns=5)))
 
 
-def _digits(finder: Any, net: Any, archive: Path) -> None:
+def _digits(finder: Any, archive: Path) -> None:
     """Print what gestures the digits 0 to 9 of pupils' hands are called, each read in the box of its mask."""
-    from handloom.gestures import NUMBERS, gesture_of
+    from handloom.gestures import NUMBERS
 
     said: dict[int, Counter[str]] = defaultdict(Counter)
     for item, picture, mask in _items(archive, "sld"):
         (reading,) = finder.read(picture, [masks.tight_box(mask).square(finder.crop_scale)])
-        said[int(item["gesture"])][gesture_of(reading.keypoints_px, net).name] += 1
+        said[int(item["gesture"])][reading.gesture.name] += 1
     for digit, names in sorted(said.items()):
         click.echo(f"digit {digit}: " + ", ".join(f"{name} {count}" for name, count in names.most_common()))
     counted = {digit: names for digit, names in said.items() if digit in NUMBERS.values()}

@@ -3,12 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handloom import gestures
 from handloom.checkpoint import Model, load_model
 from handloom.data.rhd import SPLITS, RhdArchive
 from handloom.errors import CheckpointError
 from handloom.geometry import Box
-from handloom.inference import HandFinder, Reading, Regions, _owners, without_padding
+from handloom.inference import HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
 from handloom.models.upright import single
+from handloom.perceptron import Perceptron
 from handloom.skeleton import MIDDLE_MCP
 
 
@@ -115,3 +117,18 @@ def test_a_reading_says_what_is_likelier() -> None:
     reading = Reading(np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2, hand=1.0)
     assert reading.visible.tolist() == [False, True]
     assert reading.handedness == "left"
+
+
+def test_a_folder_s_own_small_nets_go_before_the_bundled_ones(models: Path, tmp_path: Path) -> None:
+    for path in models.glob("*.safetensors"):
+        (tmp_path / path.name).symlink_to(path)
+    assert HandFinder.load(tmp_path).nets == KeypointNets.bundled()
+    always_ok = np.zeros(len(gestures.NAMES), np.float32)
+    always_ok[gestures.NAMES.index("ok")] = 9
+    Perceptron(((np.zeros((len(always_ok), gestures.INPUTS), np.float32), always_ok),)).write(
+        tmp_path / "gestures.safetensors"
+    )
+    Perceptron(()).write(tmp_path / "lift.safetensors")
+    (reading,) = HandFinder.load(tmp_path).read(np.zeros((64, 64, 3), np.uint8), [Box(0, 0, 64, 64)])
+    assert reading.gesture.name == "ok"
+    assert reading.keypoints_3d is None

@@ -72,6 +72,8 @@ def test_training_fits_and_repeats(hands: lift_training.Hands, params: Params, t
 
 def test_a_switched_off_net_is_none(tmp_path: Path) -> None:
     Perceptron(()).write(tmp_path / "lift.safetensors")
+    assert lift.read(tmp_path / "lift.safetensors").layers == ()
+    (tmp_path / "lift.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match=r"lift.safetensors: not a lift net, got '.+'; run `dvc repro lift`"):
         lift.read(tmp_path / "lift.safetensors")
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from handloom import files, images, media, processes, results
 from handloom.errors import DataError, ParamsError
-from handloom.gestures import Commands, gesture_of
+from handloom.gestures import Commands
 from handloom.inference import HandFinder
 from handloom.media import Source
 from handloom.results import Row
@@ -122,7 +122,7 @@ def commands(finder: HandFinder, source: Source, min_confidence: float, hold_s: 
             if stopped:
                 return
             for hand in tracker(picture, seconds):
-                gesture = gesture_of(hand.keypoints_px)
+                gesture = hand.gesture
                 if name := listeners[hand.id](gesture, seconds):
                     said = {"seconds": round(seconds, 3), "hand": hand.id, "handedness": hand.handedness}
                     yield json.dumps({**said, "gesture": name, "confidence": round(gesture.confidence, 4)})

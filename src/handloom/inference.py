@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from handloom import images, masks, tracking
+from handloom import gestures, images, lift, masks, tracking
 from handloom.checkpoint import Model, load_model
 from handloom.errors import CheckpointError
 from handloom.geometry import Box, Points
+from handloom.gestures import Gesture, gesture_of
 from handloom.images import Picture
 from handloom.models.upright import Upright, lean, lean_of, single
 from handloom.onnx_net import OnnxNet, load_onnx
 from handloom.params import PoseParams, SegmentParams
+from handloom.perceptron import Perceptron
 from handloom.prediction import device_of
 from handloom.skeleton import MIDDLE_MCP, WRIST
 from handloom.tasks import POSE, SEGMENT, params_of, read_masks, read_pose
@@ -80,6 +82,26 @@ class Regions:
 
 
 @dataclass(frozen=True)
+class KeypointNets:
+    """What tells more from keypoints alone."""
+
+    gestures: Perceptron
+    lift: Perceptron
+    """Without layers where lifting is switched off."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Open a folder's, and the bundled ones in place of those that it lacks; raises CheckpointError."""
+        own = ((net, folder / net.BUNDLED.name) for net in (gestures, lift))
+        return cls(*(net.read(path) if path.exists() else net.bundled() for net, path in own))
+
+    @classmethod
+    def bundled(cls) -> Self:
+        """Give those that come with the package."""
+        return cls(gestures.bundled(), lift.bundled())
+
+
+@dataclass(frozen=True)
 class Reading:
     """What the pose net says of the hand in one crop."""
 
@@ -91,6 +113,7 @@ class Reading:
     """Probability that it is a right hand, calibrated likewise. A mirrored picture shows a right hand as a left one."""
     hand: float
     """How sure the net is that the crop shows a hand at all, 0 to 1."""
+    nets: KeypointNets = field(default_factory=KeypointNets.bundled, repr=False, kw_only=True)
 
     @property
     def visible(self) -> NDArray[np.bool_]:
@@ -101,6 +124,18 @@ class Reading:
     def handedness(self) -> str:
         """The likelier of `left` and `right`."""
         return "right" if self.right > 0.5 else "left"
+
+    @property
+    def gesture(self) -> Gesture:
+        """What it says, and how sure that is."""
+        return gesture_of(self.keypoints_px, self.nets.gestures)
+
+    @property
+    def keypoints_3d(self) -> NDArray[np.float32] | None:
+        """(21, 3) from the wrist, in lengths of `lift.UNIT`, x right, y down, z away; None where it is switched off."""
+        if not self.nets.lift.layers:
+            return None
+        return lift.lifted(self.keypoints_px[None], np.array([self.right > 0.5]), self.nets.lift).squeeze(0)
 
 
 @dataclass(frozen=True)
@@ -127,8 +162,8 @@ class HandFinder:
     The mask net sees the whole picture, padded with black to a square.
     """
 
-    def __init__(self, segment: Model, pose: Model) -> None:
-        self.segment, self.pose = segment, pose
+    def __init__(self, segment: Model, pose: Model, nets: KeypointNets | None = None) -> None:
+        self.segment, self.pose, self.nets = segment, pose, nets or KeypointNets.bundled()
         self._mask_params: SegmentParams = params_of(SEGMENT, segment.about)
         self._pose_params: PoseParams = params_of(POSE, pose.about)
         self.size = int(segment.about["facts"]["image_size"])
@@ -139,7 +174,8 @@ class HandFinder:
         """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
 
         A folder's exported nets (`segment.onnx`) go before trained ones (`segment.safetensors`); `int8` takes the
-        exported ones of half the time, as the bundled ones are. `threads` for exported nets; 0 takes all cores.
+        exported ones of half the time, as the bundled ones are. Its `gestures.safetensors` and `lift.safetensors` are
+        taken where it has them, else the bundled ones. `threads` for exported nets; 0 takes all cores.
         Raises CheckpointError.
         """
         if where is None:
@@ -150,10 +186,14 @@ class HandFinder:
             what = f"{where}: must be a folder of nets, got no such folder"
             raise CheckpointError(f"{what}; correct the path, or leave it out for the bundled nets")
         exported = int8 or (folder / f"{SEGMENT.name}.onnx").exists()
-        if not exported:
-            return cls(*(load_model(folder / f"{task.name}.safetensors", task.name) for task in (SEGMENT, POSE)))
         suffix = "int8.onnx" if int8 else "onnx"
-        return cls(*(load_onnx(folder / f"{task.name}.{suffix}", task.name, threads) for task in (SEGMENT, POSE)))
+        segment, pose = (
+            load_onnx(folder / f"{task.name}.{suffix}", task.name, threads)
+            if exported
+            else load_model(folder / f"{task.name}.safetensors", task.name)
+            for task in (SEGMENT, POSE)
+        )
+        return cls(segment, pose, KeypointNets.of(folder))
 
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
@@ -192,7 +232,10 @@ class HandFinder:
         said = self._read(pictures, None if before is None else _leans(before))
         names = ("keypoints", "visible", "right", "hand")
         rows = zip(crops, *(said[name] for name in names), strict=True)
-        return [Reading(c.to_image(k, self.crop_size), seen, float(r), float(h)) for c, k, seen, r, h in rows]
+        return [
+            Reading(c.to_image(k, self.crop_size), seen, float(r), float(h), nets=self.nets)
+            for c, k, seen, r, h in rows
+        ]
 
     def _read(self, crops: list[Picture], leans: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
         """Give `tasks.read_pose` of crops (S, S, 3).

@@ -55,5 +55,5 @@ def bundled() -> Perceptron:
 
 
 def read(path: Path) -> Perceptron:
-    """Read a lifting net; raises CheckpointError where it is none."""
-    return Perceptron.read(path, INPUTS, OUTPUTS, "lift")
+    """Read a lifting net, without layers where `lift.enabled` is false; raises CheckpointError where it is none."""
+    return Perceptron.read(path, INPUTS, OUTPUTS, "lift", may_be_empty=True)

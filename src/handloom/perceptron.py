@@ -22,11 +22,13 @@ class Perceptron:
     layers: tuple[tuple[Floats, Floats], ...]
 
     @classmethod
-    def read(cls, path: Path, inputs: int, outputs: int, stage: str) -> Self:
+    def read(cls, path: Path, inputs: int, outputs: int, stage: str, *, may_be_empty: bool = False) -> Self:
         """Read one of so many inputs and outputs; raises CheckpointError, which names the stage that makes it."""
         try:
             arrays = load(path.read_bytes())
             layers = tuple((arrays[f"{n}.weight"], arrays[f"{n}.bias"]) for n in range(len(arrays) // 2))
+            if may_be_empty and not arrays:
+                return cls(())
             if not layers or (layers[0][0].shape[1], layers[-1][0].shape[0]) != (inputs, outputs):
                 raise KeyError(f"layers from {inputs} to {outputs}")
         except (FileNotFoundError, SafetensorError, KeyError) as error:

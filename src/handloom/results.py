@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handloom import draw, images, lift
-from handloom.gestures import MIN_CONFIDENCE, gesture_of
+from handloom import draw, images
+from handloom.gestures import MIN_CONFIDENCE
 from handloom.images import Picture
 from handloom.inference import Hand, Reading
 from handloom.skeleton import BONES, NAMES
@@ -40,7 +40,7 @@ def answer(picture: Picture, hands: Iterable[Hand]) -> Row:
 
 def _hand(hand: Hand | TrackedHand) -> Row:
     edges = [hand.box.left, hand.box.top, hand.box.right, hand.box.bottom]
-    gesture = gesture_of(hand.keypoints_px)
+    gesture, places = hand.gesture, hand.keypoints_3d
     own = {"id": hand.id} if isinstance(hand, TrackedHand) else {}
     return {
         **own,
@@ -51,7 +51,7 @@ def _hand(hand: Hand | TrackedHand) -> Row:
         "gesture": gesture.name,
         "gesture_confidence": round(gesture.confidence, 4),
         "keypoints": _keypoints(hand),
-        "keypoints_3d": _in_space(hand),
+        **({} if places is None else {"keypoints_3d": places.astype(float).round(3).tolist()}),
     }
 
 
@@ -59,12 +59,6 @@ def _keypoints(hand: Reading) -> list[list[float]]:
     """Give [x, y, probability of being visible] in `skeleton.NAMES` order."""
     rows = np.column_stack([hand.keypoints_px, hand.keypoint_confidence]).astype(float)
     return [[round(x, 2), round(y, 2), round(p, 4)] for x, y, p in rows]
-
-
-def _in_space(hand: Reading) -> list[list[float]]:
-    """Give [x, y, z] in `skeleton.NAMES` order, from the wrist, in units of `lift.UNIT`; y down, z away."""
-    (points,) = lift.lifted(hand.keypoints_px[None], np.array([hand.right > 0.5]))
-    return [[round(value, 3) for value in point] for point in points.astype(float).tolist()]
 
 
 def coco(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -102,7 +96,7 @@ def overlay(picture: Picture, hands: Iterable[Hand | TrackedHand]) -> Picture:
         if isinstance(hand, Hand):
             picture = draw.mask(picture, hand.mask, opacity=0.35)
         number = f"{hand.id} " if isinstance(hand, TrackedHand) else ""
-        gesture = gesture_of(hand.keypoints_px)
+        gesture = hand.gesture
         says = f" {gesture.name}" if gesture.name != "none" and gesture.confidence >= MIN_CONFIDENCE else ""
         picture = draw.box(picture, hand.box, f"{number}{hand.handedness} {hand.score:.2f}{says}", width=width)
         picture = draw.skeleton(picture, hand.keypoints_px, hand.visible, width=width)

@@ -129,7 +129,7 @@ class HandTracker:
         near = [track for track in self._tracks if _same(found, track.hand)]
         if any(not track.lost for track in near):
             return
-        reading = Reading(found.keypoints_px, found.keypoint_confidence, found.right, found.hand)
+        reading = Reading(found.keypoints_px, found.keypoint_confidence, found.right, found.hand, nets=found.nets)
         if not near:
             near = [_Track(number := next(self._ids), _tracked(number, reading), seconds)]
             self._tracks += near

@@ -32,6 +32,7 @@ function show(hands, ms, back, live, mirrored = false) {
   byId("fps").textContent = live ? ticks.length : "–";
   const across = mirrored ? -1 : 1; // as the picture shows them, from left to right
   inSpace = [...hands].sort((a, b) => across * (a.box[0] + a.box[2] - b.box[0] - b.box[2]))
+    .filter(hand => hand.keypoints_3d) // nets may be without
     .map(hand => hand.keypoints_3d.map(([x, y, z]) => [across * x, y, z]));
   drawSpace();
   const rows = hands.map(hand => ({ ...hand, keypoints: Object.fromEntries(NAMES.map((name, i) => [name, hand.keypoints[i]])) }));
