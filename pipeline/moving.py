@@ -15,10 +15,11 @@ from handloom.geometry import Box
 from handloom.images import Picture
 from handloom.params import Params
 from handloom.reporting import reported
-from handloom.skeleton import FROM_RHD, NUM_KEYPOINTS
+from handloom.skeleton import FROM_RHD, NAMES, NUM_KEYPOINTS
 from pipeline import layout
 
 TABLE: Final = Path("docs/moving.md")
+FIGURE: Final = Path("docs/figures/moving.png")
 GESTURING: Final = ("open", "fist", "point", "victory", "ring", "relaxed", "pinch", "thumb_up")
 IDLE: Final = ("relaxed", "cup", "grip", "claw", "free")
 """Poses of hands that say nothing."""
@@ -112,19 +113,65 @@ def _followed(way: Way, sequence: _Rendered) -> tuple[NDArray[np.floating], int]
     return said, extra
 
 
-def _row(name: str, found: list[tuple[_Rendered, NDArray[np.floating], int]]) -> str:
+Followed = list[tuple[_Rendered, NDArray[np.floating], int]]
+"""Of each sequence what `_followed` gives."""
+
+
+def _off(found: Followed) -> list[NDArray[np.floating]]:
+    """Give how far keypoints (T, 2, 21, 2) are from the truth, by sequence; NaN where no hand shows or none is said."""
+    return [np.where(sequence.shown[..., None, None], said - sequence.truth, np.nan) for sequence, said, _ in found]
+
+
+def _moves(found: Followed) -> NDArray[np.floating]:
+    """Give how far each keypoint's error moves from one frame to the next, px, NaN where it is not known."""
+    return np.concatenate([np.linalg.norm(np.diff(off, axis=0), axis=-1).ravel() for off in _off(found)])
+
+
+def _row(name: str, found: Followed) -> str:
     """Give a line of the table: hands found, hands that are none, error, and how far the error moves in a frame."""
-    errors, moves, hands, num_shown, extra, num_frames = [], [], 0, 0, 0, 0
-    for sequence, said, more in found:
-        off = np.where(sequence.shown[..., None, None], said - sequence.truth, np.nan)
-        errors.append(np.linalg.norm(off, axis=-1).ravel())
-        moves.append(np.linalg.norm(np.diff(off, axis=0), axis=-1).ravel())
-        hands += int(np.isfinite(off[..., 0, 0]).sum())
-        num_shown += int(sequence.shown.sum())
-        extra, num_frames = extra + more, num_frames + len(sequence.frames)
-    error, move = (np.concatenate(each) for each in (errors, moves))
+    offs = _off(found)
+    error, move = np.concatenate([np.linalg.norm(off, axis=-1).ravel() for off in offs]), _moves(found)
+    hands = sum(int(np.isfinite(off[..., 0, 0]).sum()) for off in offs)
+    num_shown = sum(int(sequence.shown.sum()) for sequence, _, _ in found)
+    extra, num_frames = sum(more for _, _, more in found), sum(len(sequence.frames) for sequence, _, _ in found)
     figures = f"{np.nanmean(error):.1f} / {np.nanmedian(error):.1f} | {np.nanmean(move):.2f} / {np.nanmedian(move):.2f}"
     return f"| {name} | {hands / num_shown:.1%} | {extra / num_frames:.2f} | {figures} |"
+
+
+def _figure(found: dict[str, Followed]) -> bytes:
+    """Give how far errors move from frame to frame, by way, and one fingertip's way through the steadiest sequence.
+
+    That is the sequence in which the last way found a hand most often, so that there is something to see.
+    """
+    from matplotlib.figure import Figure
+
+    from handloom.plots import to_png
+
+    ways = list(found)
+    shown, colors = [ways[0], ways[1], ways[-1]], ("#8a8f98", "#1f6feb", "#d1570a")
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, color in zip(shown, colors, strict=True):
+        moves = np.sort(_moves(found[name])[np.isfinite(_moves(found[name]))])
+        left.plot(moves, np.linspace(0, 1, len(moves)), color=color, label=name)
+    left.set(
+        xlim=(0, 12), ylim=(0, 1), title="How far a keypoint's error moves", xlabel="px of 320 from frame to frame"
+    )
+    left.set_ylabel("share of keypoints")
+    known = [np.isfinite(off[..., 0, 0]).sum(axis=0) for off in _off(found[ways[-1]])]
+    place = int(np.argmax([each.max() for each in known]))
+    hand, tip = int(known[place].argmax()), NAMES.index("index_tip")
+    truth = found[ways[-1]][place][0].truth[:, hand, tip, 0]
+    seconds = np.arange(len(truth)) / RATE
+    right.plot(seconds, truth, color="black", linewidth=1, label="truth")
+    for name, color in zip(shown[1:], colors[1:], strict=True):
+        right.plot(seconds, found[name][place][1][:, hand, tip, 0], color=color, label=name)
+    right.set(title="A fingertip on its way", xlabel="seconds", ylabel="x, px of 320")
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False, fontsize=8, loc="lower right")
+    return to_png(figure)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -132,14 +179,17 @@ def _row(name: str, found: list[tuple[_Rendered, NDArray[np.floating], int]]) ->
 @click.option("--count", default=24, show_default=True, type=click.IntRange(1), help="Sequences of four seconds.")
 @click.option("--idle", default=15, show_default=True, type=click.IntRange(1), help="The same, of idle hands.")
 def moving(bundled: bool, count: int, idle: int) -> None:
-    """Follow rendered hands in motion in several ways, and count the commands of idle ones; writes docs/moving.md."""
+    """Follow rendered hands in motion in several ways, and count the commands of idle ones.
+
+    Writes docs/moving.md and its figure.
+    """
     from handloom.gestures import Commands
     from handloom.inference import HandFinder
     from handloom.video import HandTracker
 
     Params.load(layout.PARAMS)  # stands in a repository
     finder = HandFinder.load(None if bundled else layout.MODELS)
-    seconds, found = 4.0, defaultdict[str, list[Any]](list)
+    seconds, found = 4.0, defaultdict[str, Followed](list)
     for sequence in _sequences(GESTURING, count, seconds, "following"):
         for name, begin in _ways(finder).items():
             found[name].append((sequence, *_followed(begin(), sequence)))
@@ -163,9 +213,12 @@ def moving(bundled: bool, count: int, idle: int) -> None:
         "|---|---|---|---|---|",
         *(_row(name, each) for name, each in found.items()),
         "",
+        "![How far errors move from frame to frame, and one fingertip's way](figures/moving.png)",
+        "",
         f"{idle * seconds:g} s of idle hands ({', '.join(IDLE)}) gave {said.total()} commands: {commands}.",
     ]
     files.write(TABLE, "\n".join(lines) + "\n")
+    files.write(FIGURE, _figure(found))
     click.echo("\n".join(lines[4:]))
 
 

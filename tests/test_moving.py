@@ -1,6 +1,9 @@
+import io
+
 import numpy as np
 import pytest
 
+from handloom import images
 from pipeline import moving
 
 
@@ -28,3 +31,6 @@ def test_a_way_is_held_to_the_truth() -> None:
     assert (hands.strip(), extra_said.strip()) == ("100.0%", "0.00")
     assert float(error.split("/")[0]) == pytest.approx(0.75, abs=0.06)
     assert float(change.split("/")[0]) == pytest.approx(1.5, abs=0.01)
+
+    found = {name: [(sequence, *moving._followed(trembling, sequence))] for name in "abc"}
+    assert images.read(io.BytesIO(moving._figure(found))).shape[2] == 3
