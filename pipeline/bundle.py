@@ -45,7 +45,8 @@ def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
 
     finder = HandFinder.load(layout.ONNX, int8=True)
     gestures.read(layout.GESTURES)
-    lift.read(layout.LIFT)
+    if not lift.read(layout.LIFT).layers:
+        raise DataError(f"{layout.LIFT}: must lift, got an empty net; run `dvc repro lift` with lift.enabled: true")
     scores = [[hand.score for hand in finder(picture)] for picture in _pictures(empty, count)]
     if not scores:
         raise DataError(f"{empty}: no pictures, got none with {', '.join(PICTURES)}; name another zip")

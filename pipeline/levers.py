@@ -45,7 +45,7 @@ def measure(recipe: str) -> None:
     """Render, train and score one RECIPE: writes experiments/renderer/scores/RECIPE.json."""
     known, steps = read()
     params = recipes.chosen(known, recipe, "levers")
-    with tempfile.TemporaryDirectory(dir="data", prefix=f"{recipe}-") as folder:
+    with tempfile.TemporaryDirectory(dir="data", suffix=".recipe") as folder:
         scores = _scores(params, steps, Path(folder))
     files.write(FOLDER / "scores" / f"{recipe}.json", json.dumps(scores, indent=2) + "\n")
     click.echo(f"{recipe}: " + ", ".join(f"{name} {score:.3f}" for name, score in scores.items()))

@@ -139,9 +139,9 @@ def _row(name: str, found: Followed) -> str:
 
 
 def _figure(found: dict[str, Followed]) -> bytes:
-    """Give how far errors move from frame to frame, by way, and one fingertip's way through the steadiest sequence.
+    """Give how far errors move from frame to frame, by way, and one fingertip's way.
 
-    That is the sequence in which the last way found a hand most often, so that there is something to see.
+    It is that of the sequence in which the last way found a hand most often.
     """
     from matplotlib.figure import Figure
 
@@ -161,7 +161,8 @@ def _figure(found: dict[str, Followed]) -> bytes:
     known = [np.isfinite(off[..., 0, 0]).sum(axis=0) for off in _off(found[ways[-1]])]
     place = int(np.argmax([each.max() for each in known]))
     hand, tip = int(known[place].argmax()), NAMES.index("index_tip")
-    truth = found[ways[-1]][place][0].truth[:, hand, tip, 0]
+    sequence = found[ways[-1]][place][0]
+    truth = np.where(sequence.shown[:, hand], sequence.truth[:, hand, tip, 0], np.nan)
     seconds = np.arange(len(truth)) / RATE
     right.plot(seconds, truth, color="black", linewidth=1, label="truth")
     for name, color in zip(shown[1:], colors[1:], strict=True):
@@ -171,6 +172,7 @@ def _figure(found: dict[str, Followed]) -> bytes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False, fontsize=8, loc="lower right")
+    right.legend(frameon=False, fontsize=8)
     return to_png(figure)
 
 
@@ -183,12 +185,15 @@ def moving(bundled: bool, count: int, idle: int) -> None:
 
     Writes docs/moving.md and its figure.
     """
+    from handloom import gestures
     from handloom.gestures import Commands
     from handloom.inference import HandFinder
     from handloom.video import HandTracker
 
     Params.load(layout.PARAMS)  # stands in a repository
     finder = HandFinder.load(None if bundled else layout.MODELS)
+    if not bundled:
+        gestures.read(layout.GESTURES)  # there, so that no bundled one answers in its place
     seconds, found = 4.0, defaultdict[str, Followed](list)
     for sequence in _sequences(GESTURING, count, seconds, "following"):
         for name, begin in _ways(finder).items():

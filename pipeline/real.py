@@ -40,9 +40,12 @@ SHOWN_PX = 256
 )
 def real(rhd: Path | None, hgr1: Path | None, digits: Path | None, bundled: bool, count: int, out: Path) -> None:
     """Score nets on genuine RHD records, HGR1 photographs and signed digits; writes overlays to OUT."""
+    from handloom import gestures
     from handloom.inference import HandFinder
 
     finder = HandFinder.load(None if bundled else layout.MODELS)
+    if not bundled:
+        gestures.read(layout.GESTURES)  # there, so that no bundled one answers in its place
     if rhd:
         _genuine_rhd(finder, rhd, out)
     if hgr1:

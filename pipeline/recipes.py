@@ -21,8 +21,8 @@ def load(path: Path, *everywhere: dict[str, Any]) -> dict[str, Params]:
     """Give each recipe's whole params, in the file's order, with changes that all take; raises ParamsError."""
     yaml = YAML(typ="safe")
     own, found = yaml.load(path), {}
-    for name, changes in own["recipes"].items():
-        whole = yaml.load(layout.PRESETS / "default.yaml")
+    for name, said in own["recipes"].items():
+        whole, changes = yaml.load(layout.PRESETS / "default.yaml"), dict(said or {})
         preset = changes.pop("extends", "default")
         for layer in (*overlays(preset), own["shared"], changes, *everywhere):
             merge(whole, layer)

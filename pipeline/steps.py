@@ -210,7 +210,10 @@ def gestures() -> None:
     net.write(layout.GESTURES)
     files.write(layout.METRICS / "gestures.json", _json(figures))
     said_of = ", ".join(f"{name.split('_')[1]} {value:.3f}" for name, value in figures.items() if "accuracy" in name)
-    _say(f"{layout.GESTURES}: accuracy from keypoints {said_of}", "handloom gestures --camera 0")
+    _say(
+        f"{layout.GESTURES}: accuracy from keypoints {said_of}",
+        f"handloom gestures --models {layout.MODELS} --camera 0",
+    )
 
 
 def lift() -> None:
@@ -250,8 +253,9 @@ def export() -> None:
 
     figures = {}
     made_files: dict[str, bytes] = {}
+    models = {net: checkpoint.load_model(layout.model(net), net) for net in tasks.TASKS}
     for net, task in tasks.TASKS.items():
-        model = checkpoint.load_model(layout.model(net), net)
+        model = models[net]
         validation = task.data.load(layout.prepared(net), "val")
         made = exporting.export(model, task, validation, params)
         made_files |= {f"{net}.onnx": made.onnx, f"{net}.int8.onnx": made.int8}
@@ -259,7 +263,7 @@ def export() -> None:
         said = ", ".join(f"{form} {made.figures[f'{form}_{task.headline}']:.3f}" for form in ("torch", "onnx", "int8"))
         sizes = ", ".join(f"{len(content) / 1e6:.1f} MB" for content in (made.onnx, made.int8))
         click.echo(f"{layout.ONNX}/{net}.onnx, .int8.onnx: {sizes}; {task.headline} {said} on the validation split")
-    finder = HandFinder.load(layout.MODELS)
+    finder = HandFinder(models["segment"], models["pose"])
     pictures = tasks.SEGMENT.data.load(layout.prepared("segment"), "val").images[: params.calibration_pictures]
     content, alike = exporting.whole(finder, pictures)
     made_files["hands.onnx"] = content

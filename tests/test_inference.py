@@ -58,7 +58,7 @@ def test_the_surety_of_a_hand_is_its_pixels_mean_probability() -> None:
 def test_regions_that_are_read_alike_are_parts_of_one_hand() -> None:
     points = np.random.default_rng(0).uniform(0, 100, (21, 2)).astype(np.float32)
     seen = np.ones(21, np.float32)
-    readings = [Reading(points + shift, seen, 0.5, 1.0) for shift in (0, 60, 3)]
+    readings = [Reading(points + shift, seen, 0.5, 1.0, nets=KeypointNets()) for shift in (0, 60, 3)]
     owners = _owners(readings, np.array([0.6, 0.9, 0.8]))
     assert owners.tolist() == [2, 1, 2]
     joined = regions("1233 1233 1..3 1...", 4, 4).numbered(owners + 1)
@@ -85,7 +85,7 @@ def pointing(x: float, y: float) -> Reading:
     """A hand whose middle finger begins at (x, y) of its wrist."""
     points = np.zeros((21, 2), np.float32)
     points[MIDDLE_MCP] = x, y
-    return Reading(points, np.ones(21, np.float32), 1.0, 1.0)
+    return Reading(points, np.ones(21, np.float32), 1.0, 1.0, nets=KeypointNets())
 
 
 def test_a_known_hand_is_read_once_and_as_it_stands(models: Path) -> None:
@@ -114,7 +114,9 @@ def test_nets_of_another_version_are_named(models: Path) -> None:
 
 
 def test_a_reading_says_what_is_likelier() -> None:
-    reading = Reading(np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2, hand=1.0)
+    reading = Reading(
+        np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2, hand=1.0, nets=KeypointNets()
+    )
     assert reading.visible.tolist() == [False, True]
     assert reading.handedness == "left"
 
@@ -122,13 +124,15 @@ def test_a_reading_says_what_is_likelier() -> None:
 def test_a_folder_s_own_small_nets_go_before_the_bundled_ones(models: Path, tmp_path: Path) -> None:
     for path in models.glob("*.safetensors"):
         (tmp_path / path.name).symlink_to(path)
-    assert HandFinder.load(tmp_path).nets == KeypointNets.bundled()
     always_ok = np.zeros(len(gestures.NAMES), np.float32)
     always_ok[gestures.NAMES.index("ok")] = 9
     Perceptron(((np.zeros((len(always_ok), gestures.INPUTS), np.float32), always_ok),)).write(
         tmp_path / "gestures.safetensors"
     )
-    Perceptron(()).write(tmp_path / "lift.safetensors")
-    (reading,) = HandFinder.load(tmp_path).read(np.zeros((64, 64, 3), np.uint8), [Box(0, 0, 64, 64)])
+    finder, crops = HandFinder.load(tmp_path), [Box(0, 0, 64, 64)]
+    (reading,) = finder.read(np.zeros((64, 64, 3), np.uint8), crops)
     assert reading.gesture.name == "ok"
+    assert reading.keypoints_3d is not None  # by the bundled net
+    Perceptron(()).write(tmp_path / "lift.safetensors")
+    (reading,) = HandFinder.load(tmp_path).read(np.zeros((64, 64, 3), np.uint8), crops)
     assert reading.keypoints_3d is None

@@ -2,7 +2,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from handloom import images
-from handloom.data.prepared import PoseSet, SegmentSet
-from pipeline import recipes, report
+from handloom.data.rhd import RhdSource
+from handloom.skeleton import NAMES
+from pipeline import layout, recipes, report
 
 ROOT = Path.cwd()
 
@@ -77,18 +78,57 @@ def test_recipes_differ_in_what_they_are_named_after() -> None:
     assert (first.segment.epochs, first.download) == (base.segment.epochs, base.download)
 
 
-def test_only_keypoints_under_the_mask_are_counted(prepared: Path) -> None:
-    segment_set = SegmentSet.load(prepared / "segment", "train")
-    pose_set = PoseSet.load(prepared / "pose", "train")
-    hands = pose_set.sides[:] > 0
-    columns = ("images", "keypoints", "visible", "boxes", "sides", "ids", "sources", "picture_px")
-    pose_set = replace(pose_set, **{name: getattr(pose_set, name)[hands] for name in columns})
-    everywhere = np.ones((len(segment_set), segment_set.size, segment_set.size), bool)
-    assert report._in_mask(everywhere, segment_set, pose_set) == {"palm_in_mask": 1.0, "tips_in_mask": 1.0}
-    true = report._in_mask(segment_set.hands(), segment_set, pose_set)
-    assert min(true.values()) > 0.7  # a rounded place may lie beside a thin finger
-    lost = pose_set.keypoints.copy()
-    lost[:, 4::4] = -1e4
-    away = report._in_mask(segment_set.hands(), segment_set, replace(pose_set, keypoints=lost))
-    assert away["palm_in_mask"] == true["palm_in_mask"]
-    assert away["tips_in_mask"] < true["tips_in_mask"] - 0.5
+@dataclass
+class Rows:
+    """What `report` asks of a set."""
+
+    sources: np.ndarray
+    ids: np.ndarray
+    size: int = 4
+
+
+@dataclass
+class Hands(Rows):
+    keypoints: np.ndarray = field(default_factory=lambda: np.zeros((2, 21, 2), np.float32))
+    visible: np.ndarray = field(default_factory=lambda: np.ones((2, 21), bool))
+    boxes: np.ndarray = field(default_factory=lambda: np.array([[0, 0, 8, 8], [4, 0, 8, 4]], np.float32))
+    picture_px: np.ndarray = field(default_factory=lambda: np.array([8, 8]))
+
+
+def test_keypoints_are_looked_up_under_their_own_picture_s_mask() -> None:
+    # of sample 5 the mask is the pixel (x 6, y 1), of sample 7 the pixel (x 2, y 5), of 8 x 8 each
+    said = np.zeros((2, 8, 8), bool)
+    said[0, 1, 6] = said[1, 5, 2] = True
+    masks = Rows(np.zeros(2, np.uint8), np.array([5, 7]))
+    hands = Hands(np.zeros(2, np.uint8), np.array([7, 5]))
+    # sample 7 in a crop of the whole picture, 4 px of 8: (2, 5) is at (0.75, 2.25); sample 5 in its upper right
+    # quarter, 4 px of 4: (6, 1) is at (2, 1)
+    hands.keypoints[0], hands.keypoints[1] = (0.75, 2.25), (2, 1)
+    assert report._in_mask(said, masks, hands) == {"palm_in_mask": 1, "tips_in_mask": 1}  # type: ignore[arg-type]
+    hands.keypoints[1, NAMES.index("ring_tip")] = (3, 1)  # one pixel beside it
+    hands.keypoints[0, NAMES.index("wrist")] = (0.75, 1.75)
+    assert report._in_mask(said, masks, hands) == {"palm_in_mask": 0.9, "tips_in_mask": 0.9}  # type: ignore[arg-type]
+    hands.visible[1, NAMES.index("ring_tip")] = False
+    assert report._in_mask(said, masks, hands) == {"palm_in_mask": 0.9, "tips_in_mask": 1}  # type: ignore[arg-type]
+
+
+def test_masks_of_any_size_are_held_to_the_source_s_pixels(archive: Path) -> None:
+    source = RhdSource("synthetic", archive)
+    ids = source.ids("evaluation")[:3]
+    masks = Rows(np.zeros(3, np.uint8), np.array(ids))
+    true = np.stack([source.sample("evaluation", each).mask > 0 for each in ids])
+    exact = np.where(true, 5.0, -5.0).astype(np.float16)
+    said, is_hand = report._full_masks(exact, masks, [source])  # type: ignore[arg-type]
+    assert (said == true).all()
+    assert (is_hand == true).all()
+    halves = exact.reshape(3, 160, 2, 160, 2).astype(np.float32).mean(axis=(2, 4)).astype(np.float16)
+    coarse, _ = report._full_masks(halves, masks, [source])  # type: ignore[arg-type]
+    assert report._ious(coarse, is_hand, 100)["iou_mean"] > 0.9
+    assert report._ious(said, is_hand, 100) == {"iou_mean": 1, "iou_mean.low": 1, "iou_mean.high": 1}
+
+
+def test_all_code_that_trains_and_evaluates_is_a_dependency() -> None:
+    measure = YAML(typ="safe").load(report.FOLDER / "dvc.yaml")["stages"]["measure"]["do"]
+    deps = [Path(each) for each in measure["deps"]]
+    needed = [path for stage in ("train", "evaluate") for path in layout.deps(stage) if path.parts[0] == "src"]
+    assert [path for path in needed if not any(dep == path or dep in path.parents for dep in deps)] == []

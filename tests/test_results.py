@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from handloom import results
 from handloom.geometry import Box
-from handloom.inference import Hand, Regions
+from handloom.inference import Hand, KeypointNets, Regions
+from handloom.perceptron import Perceptron
 from handloom.skeleton import NAMES
 
 PICTURE = np.zeros((4, 8, 3), np.uint8)
@@ -12,7 +15,8 @@ REGIONS = Regions(np.full((8, 8), 4.0, np.float32), np.repeat([[1] * 4 + [2] * 4
 POINTS = np.arange(42, dtype=np.float32).reshape(21, 2) / 10
 SEEN = np.array([0.9] * 20 + [0.1], np.float32)
 HANDS = [
-    Hand(POINTS, SEEN, 0.75, 1.0, box, 0.875, REGIONS, n) for n, box in ((1, Box(0, 0, 4, 4)), (2, Box(4, 0, 8, 4)))
+    Hand(POINTS, SEEN, 0.75, 1.0, box, 0.875, REGIONS, n, nets=KeypointNets())
+    for n, box in ((1, Box(0, 0, 4, 4)), (2, Box(4, 0, 8, 4)))
 ]
 
 
@@ -25,6 +29,13 @@ def test_a_row_says_all_in_plain_json() -> None:
     assert len(hand["keypoints"]) == 21
     assert hand["keypoints_3d"][0] == [0, 0, 0]
     assert len(hand["keypoints_3d"]) == 21
+
+
+def test_a_row_is_without_what_is_switched_off(tmp_path: Path) -> None:
+    Perceptron(()).write(tmp_path / "lift.safetensors")
+    (hand,) = results.row("a.png", PICTURE, [replace(HANDS[0], nets=KeypointNets(tmp_path))])["hands"]
+    assert "keypoints_3d" not in hand
+    assert "gesture" in hand
 
 
 def test_coco_counts_from_one_and_tells_seen_from_hidden() -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from handloom.geometry import Box
-from handloom.inference import Hand, Reading, Regions
+from handloom.inference import Hand, KeypointNets, Reading, Regions
 from handloom.video import FORGET_AFTER_S, LOOK_EVERY_S, HandTracker, OneEuro, jitter
 
 OPEN_HAND = np.random.default_rng(3).uniform(0, 60, (21, 2)).astype(np.float32)
 NOWHERE = Regions(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.uint8), 2, 2)
 FRAME: Any = np.zeros((1200, 1200, 3), np.uint8)
 SEEN = np.ones(21, np.float32)
+OWN = KeypointNets()
 
 
 def at(x: float, y: float = 0) -> np.ndarray:
@@ -31,7 +32,7 @@ class World:
         if self.hidden:
             return []
         box = Box(0, 0, 1, 1)
-        return [Hand(place, SEEN, 1.0, 1.0, box, 1.0, NOWHERE, 1) for place in self.places]
+        return [Hand(place, SEEN, 1.0, 1.0, box, 1.0, NOWHERE, 1, nets=OWN) for place in self.places]
 
     def read(self, picture: Any, crops: list[Box], before: list[Reading]) -> list[Reading]:
         said = []
@@ -41,7 +42,7 @@ class World:
                 for p in self.places
                 if crop.left < p[:, 0].mean() < crop.right and crop.top < p[:, 1].mean() < crop.bottom
             ]
-            said.append(Reading(held[0] if held else OPEN_HAND, SEEN, 1.0, 0.9 if held else 0.2))
+            said.append(Reading(held[0] if held else OPEN_HAND, SEEN, 1.0, 0.9 if held else 0.2, nets=OWN))
         return said
 
 
@@ -51,6 +52,7 @@ def test_ids_stay_with_hands_that_move() -> None:
     for frame in range(60):
         world.places = [at(frame), at(300 - frame)]
         hands = tracker(FRAME, frame / 30)
+        assert all(hand.nets is OWN for hand in hands)
         assert [hand.id for hand in hands] == [1, 2]
         assert hands[0].keypoints_px.mean() < hands[1].keypoints_px.mean()
 

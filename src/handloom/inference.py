@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -83,22 +83,27 @@ class Regions:
 
 @dataclass(frozen=True)
 class KeypointNets:
-    """What tells more from keypoints alone."""
+    """What tells more from keypoints alone: a folder's own nets, and the bundled ones in place of those that it lacks.
 
-    gestures: Perceptron
-    lift: Perceptron
-    """Without layers where lifting is switched off."""
+    Each is opened when first asked for, which raises CheckpointError.
+    """
 
-    @classmethod
-    def of(cls, folder: Path) -> Self:
-        """Open a folder's, and the bundled ones in place of those that it lacks; raises CheckpointError."""
-        own = ((net, folder / net.BUNDLED.name) for net in (gestures, lift))
-        return cls(*(net.read(path) if path.exists() else net.bundled() for net, path in own))
+    folder: Path = BUNDLED
 
-    @classmethod
-    def bundled(cls) -> Self:
-        """Give those that come with the package."""
-        return cls(gestures.bundled(), lift.bundled())
+    @cached_property
+    def gestures(self) -> Perceptron:
+        """What names gestures."""
+        return self._own(gestures)
+
+    @cached_property
+    def lift(self) -> Perceptron:
+        """What lifts; without layers where lifting is switched off."""
+        return self._own(lift)
+
+    def _own(self, kind: Any) -> Perceptron:
+        path: Path = self.folder / kind.BUNDLED.name
+        net: Perceptron = kind.read(path) if path.exists() else kind.bundled()
+        return net
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Reading:
     """Probability that it is a right hand, calibrated likewise. A mirrored picture shows a right hand as a left one."""
     hand: float
     """How sure the net is that the crop shows a hand at all, 0 to 1."""
-    nets: KeypointNets = field(default_factory=KeypointNets.bundled, repr=False, kw_only=True)
+    nets: KeypointNets = field(repr=False, kw_only=True)
 
     @property
     def visible(self) -> NDArray[np.bool_]:
@@ -163,7 +168,7 @@ class HandFinder:
     """
 
     def __init__(self, segment: Model, pose: Model, nets: KeypointNets | None = None) -> None:
-        self.segment, self.pose, self.nets = segment, pose, nets or KeypointNets.bundled()
+        self.segment, self.pose, self.nets = segment, pose, nets or KeypointNets()
         self._mask_params: SegmentParams = params_of(SEGMENT, segment.about)
         self._pose_params: PoseParams = params_of(POSE, pose.about)
         self.size = int(segment.about["facts"]["image_size"])
@@ -174,8 +179,8 @@ class HandFinder:
         """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
 
         A folder's exported nets (`segment.onnx`) go before trained ones (`segment.safetensors`); `int8` takes the
-        exported ones of half the time, as the bundled ones are. Its `gestures.safetensors` and `lift.safetensors` are
-        taken where it has them, else the bundled ones. `threads` for exported nets; 0 takes all cores.
+        exported ones of half the time, as the bundled ones are. `gestures.safetensors` and `lift.safetensors` are taken
+        where the folder has them, else the bundled ones. `threads` for exported nets; 0 takes all cores.
         Raises CheckpointError.
         """
         if where is None:
@@ -193,7 +198,7 @@ class HandFinder:
             else load_model(folder / f"{task.name}.safetensors", task.name)
             for task in (SEGMENT, POSE)
         )
-        return cls(segment, pose, KeypointNets.of(folder))
+        return cls(segment, pose, KeypointNets(folder))
 
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
