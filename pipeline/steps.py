@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from handloom import files
-from handloom.errors import Abandoned
+from handloom.errors import Abandoned, ParamsError
 from handloom.params import ArchiveParams, Params
 from handloom.tracking import RUNS_PAGE, Run, flatten
 from pipeline import layout
@@ -103,6 +103,10 @@ def trained(
     facts = load_facts(folder)
     own = {layout.prepared(net): folder}
     deps = {str(path): files.dvc_hash(own.get(path, path)) for path in layout.deps("train", net)}
+    if begin := params.begin_from:
+        if not Path(begin).is_file():
+            raise ParamsError(f"{net}.begin_from: no such file, got '{begin}'; name a trained net outside of models/")
+        deps[begin] = files.dvc_hash(Path(begin))
     key = checkpoint.key_of(stage, {"sources": weights, **params.model_dump()}, deps)
     resume = checkpoint.Resume(layout.checkpoints(), stage.replace("@", "-"), key)
     tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}

@@ -10,6 +10,7 @@ from handloom.errors import CheckpointError
 from handloom.geometry import Box
 from handloom.inference import HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
 from handloom.models.upright import single
+from handloom.params import BEFORE
 from handloom.perceptron import Perceptron
 from handloom.skeleton import MIDDLE_MCP
 
@@ -106,6 +107,8 @@ def test_a_known_hand_is_read_once_and_as_it_stands(models: Path) -> None:
 
 def test_nets_of_another_version_are_named(models: Path) -> None:
     segment, pose = (load_model(models / f"{name}.safetensors", name) for name in ("segment", "pose"))
+    lacking = {name: value for name, value in pose.about["params"].items() if name not in BEFORE}
+    HandFinder(segment, Model(pose.net, {**pose.about, "params": lacking}))  # of before these were there: all is known
     older = {name: value for name, value in pose.about["params"].items() if name != "hand_weight"}
     with pytest.raises(
         CheckpointError, match=r"pose net: of another version of handloom, got other params 'pose.hand_weight'; train"

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from handloom.checkpoint import Resume
+from handloom.checkpoint import Resume, save_model
 from handloom.data.mixture import Mixture
 from handloom.errors import CheckpointError, EnvironmentFault, TrainingFailed
+from handloom.models.build import build
 from handloom.params import Params, TrainParams
 from handloom.tasks import POSE, SEGMENT, Task
 from handloom.tracking import Nobody
@@ -115,7 +116,7 @@ DIE = """
 import os, signal, sys, torch
 sys.path[:0] = ["tests", "src"]
 from pathlib import Path
-from handloom.checkpoint import Resume
+from handloom.checkpoint import Resume, save_model
 from handloom.params import Params
 from handloom.tasks import TASKS
 from handloom.training import Training
@@ -202,6 +203,29 @@ def test_the_gate_stops_a_training_that_says_nothing(
     assert "\n" not in str(stopped.value)
     unguarded = silent.model_copy(update={"gate_after": 0, "clip_norm": 1.0})
     assert run(task, unguarded, prepared, Resume(tmp_path / "other", task.name, "k"))
+
+
+def test_it_begins_with_a_trained_net(prepared: Path, params: Params, tmp_path: Path) -> None:
+    first = quick(params.segment, epochs=1.0)
+    weights = run(SEGMENT, first, prepared, Resume(tmp_path, "segment", "1"))
+    net = build(*SEGMENT.outputs(first), first.model.model_dump())
+    net.load_state_dict(weights)
+    path, about = tmp_path / "own.safetensors", {"task": "segment", "outputs": SEGMENT.outputs(first)}
+    save_model(path, net, {**about, "params": first.model_dump()})
+    still = {"begin_from": str(path), "learning_rate": 1e-12, "weight_decay": 0.0, "epochs": 0.1}
+    on = run(SEGMENT, quick(params.segment, **still), prepared, Resume(tmp_path, "segment", "2"))
+    of_net = [name for name in weights if name.endswith("weight")]
+    assert all(torch.allclose(on[name], weights[name], atol=1e-6) for name in of_net)
+    anew = run(
+        SEGMENT, quick(params.segment, **still | {"begin_from": None}), prepared, Resume(tmp_path, "segment", "3")
+    )
+    assert not all(torch.allclose(anew[name], weights[name], atol=1e-3) for name in of_net)
+    wide = quick(params.segment, begin_from=str(path))
+    wide = wide.model_copy(update={"model": wide.model.model_copy(update={"width": 6})})
+    with pytest.raises(
+        CheckpointError, match=r"segment.begin_from: must be a net of segment.model's shape .+ got '.+own"
+    ):
+        run(SEGMENT, wide, prepared, Resume(tmp_path, "segment", "4"))
 
 
 def test_state_of_other_params_is_refused(tmp_path: Path) -> None:

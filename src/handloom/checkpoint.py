@@ -74,6 +74,15 @@ def load_model(path: Path, task: str) -> Model:
     return Model(net.eval(), about)
 
 
+def load_into(net: nn.Module, path: Path, task: str) -> None:
+    """Give a net the weights of a file's; raises CheckpointError where that is none or of another shape."""
+    try:
+        net.load_state_dict(load_model(path, task).net.state_dict())
+    except RuntimeError:
+        what = f"{task}.begin_from: must be a net of {task}.model's shape and outputs, got '{path}'"
+        raise CheckpointError(f"{what}; take over the params that it was trained with") from None
+
+
 def key_of(stage: str, params: Mapping[str, Any], deps: Mapping[str, str]) -> str:
     """Give the hash of all that determines a training: 64 hex digits."""
     text = json.dumps({"stage": stage, "params": params, "deps": deps}, sort_keys=True)

@@ -5,7 +5,7 @@ No value has a default here: params.yaml is the one place for each, or `dvc para
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -159,6 +159,8 @@ class TrainParams(Section):
 
     model: ModelParams
     augment: AugmentParams
+    begin_from: str | None
+    """File of a trained net of the same shape, whose weights it begins with; null draws them."""
     epochs: Positive
     """Passes over the training rows; steps = epochs x rows / batch_size."""
     batch_size: Count
@@ -196,6 +198,10 @@ class TrainParams(Section):
         if self.batch_size % self.parts:
             raise ValueError(f"batch_size: must divide by parts = {self.parts}, got '{self.batch_size}'; change either")
         return self
+
+
+BEFORE: Final = {"begin_from": None}
+"""Of TrainParams what nets of earlier versions lack, and what they were trained with in its place."""
 
 
 class SegmentParams(TrainParams):

@@ -20,7 +20,7 @@ from handloom.geometry import to_images
 from handloom.heatmaps import Maps
 from handloom.images import Picture
 from handloom.models.unet import Output
-from handloom.params import PoseParams, SegmentParams, TrainParams
+from handloom.params import BEFORE, PoseParams, SegmentParams, TrainParams
 from handloom.protocols import MMPOSE
 from handloom.skeleton import NUM_KEYPOINTS
 
@@ -58,7 +58,7 @@ class Task:
 def params_of(task: Task, about: Mapping[str, Any]) -> Any:
     """Give the params that a net was trained with; raises CheckpointError where they are another version's."""
     try:
-        return task.params.model_validate(about["params"])
+        return task.params.model_validate(BEFORE | about["params"])
     except ValidationError as error:
         keys = ", ".join(f"{task.name}.{'.'.join(map(str, each['loc']))}" for each in error.errors())
         raise CheckpointError(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from handloom import draw, images, optimizers
+from handloom import checkpoint, draw, images, optimizers
 from handloom.checkpoint import Resume
 from handloom.distributed import Team, parts_of
 from handloom.errors import CheckpointError, TrainingFailed
@@ -101,9 +102,12 @@ class Training:
 
     @classmethod
     def begin(cls, task: Task, params: TrainParams, where: torch.device, team: Team) -> "Training":
-        """Give fresh weights, drawn from the params' seed."""
+        """Give fresh weights, drawn from the params' seed or taken from a trained net; raises CheckpointError."""
         torch.manual_seed(params.seed)
-        net = build(*task.outputs(params), params.model.model_dump()).to(where)
+        net = build(*task.outputs(params), params.model.model_dump())
+        if params.begin_from:
+            checkpoint.load_into(net, Path(params.begin_from), task.name)
+        net.to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
         # a GPU is kept busy by one thread
         parts = parts_of(params.parts if where.type == "cpu" else 1, team, params.batch_size)
