@@ -264,8 +264,9 @@ def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path) -> None:
     """The child saves 1, 2, 3 ... as fast as it can; whatever moment the kill meets, a whole state is left."""
     weights = torch.ones(300_000)
     draw = random.Random(4)
-    step = 0
-    for _ in range(100):
+    step = kills = 0
+    while kills < 100 or step <= 100:  # a busy machine saves less often between them
+        kills += 1
         resume = Resume(tmp_path, "segment", "a" * 64)
         resume.folder.mkdir(parents=True, exist_ok=True)
         child = os.fork()
@@ -283,7 +284,6 @@ def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path) -> None:
         assert state["step"] >= step
         step = state["step"]
         assert torch.equal(state["weights"], weights * step)
-    assert step > 100
     with resume.locked():
         left = {path.name for path in resume.folder.iterdir()}
     assert left <= {"last.state", "previous.state", "lock"}
