@@ -116,7 +116,7 @@ DIE = """
 import os, signal, sys, torch
 sys.path[:0] = ["tests", "src"]
 from pathlib import Path
-from handloom.checkpoint import Resume, save_model
+from handloom.checkpoint import Resume
 from handloom.params import Params
 from handloom.tasks import TASKS
 from handloom.training import Training
@@ -264,9 +264,10 @@ def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path) -> None:
     """The child saves 1, 2, 3 ... as fast as it can; whatever moment the kill meets, a whole state is left."""
     weights = torch.ones(300_000)
     draw = random.Random(4)
-    step = kills = 0
-    while kills < 100 or step <= 100:  # a busy machine saves less often between them
-        kills += 1
+    step = 0
+    for kills in range(2000):
+        if kills >= 100 and step > 100:  # a busy machine saves less often between kills
+            break
         resume = Resume(tmp_path, "segment", "a" * 64)
         resume.folder.mkdir(parents=True, exist_ok=True)
         child = os.fork()
@@ -284,6 +285,7 @@ def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path) -> None:
         assert state["step"] >= step
         step = state["step"]
         assert torch.equal(state["weights"], weights * step)
+    assert step > 100
     with resume.locked():
         left = {path.name for path in resume.folder.iterdir()}
     assert left <= {"last.state", "previous.state", "lock"}
