@@ -112,13 +112,10 @@ def _full_masks(logits: Any, masks: "SegmentSet", sources: "list[Source]") -> tu
 
 def _ious(said: Bools, is_hand: Bools, resamples: int) -> dict[str, float]:
     """Give the mean IoU of a picture, and its 95 % interval."""
-    from handloom import metrics
+    from handloom import evaluation, metrics
 
     each = metrics.iou(*metrics.overlap(said, is_hand))
-    pictures = [np.array([row]) for row in range(len(each))]
-    spread = metrics.bootstrap(lambda rows: {"iou": float(each[rows].mean())}, pictures, resamples)
-    low, high = spread["iou"]
-    return {"iou_mean": float(each.mean()), "iou_mean.low": low, "iou_mean.high": high}
+    return {"iou_mean": float(each.mean()), **evaluation.spread_of_ious(each, resamples)}
 
 
 def _in_mask(said: Bools, masks: "SegmentSet", hands: "PoseSet") -> dict[str, float]:

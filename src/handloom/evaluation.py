@@ -65,7 +65,7 @@ def evaluate_segment(
         }
     )
     boxes = box_scores(predictions["labels"], test)
-    spread = _spread_of_ious(samples, resamples)
+    spread = spread_of_ious(samples["iou"].to_numpy(), resamples)
     scores: dict[str, Any] = {"num_pictures": len(test), **SEGMENT.score(predictions, test), **boxes, **spread}
     if len(test.names) > 1:
         scores["by_source"] = {
@@ -73,16 +73,15 @@ def evaluate_segment(
                 "num_pictures": len(own),
                 "iou_mean": float(own["iou"].mean()),
                 "iou_median": float(own["iou"].median()),
-                **_spread_of_ious(own, resamples),
+                **spread_of_ious(own["iou"].to_numpy(), resamples),
             }
             for name, own in samples.groupby("source", sort=False)
         }
     return Report(predictions, scores, samples, {})
 
 
-def _spread_of_ious(samples: pd.DataFrame, resamples: int) -> dict[str, float]:
-    """Give the ends of the 95 % interval of a mean IoU."""
-    ious = samples["iou"].to_numpy()
+def spread_of_ious(ious: NDArray[np.floating], resamples: int) -> dict[str, float]:
+    """Give the ends of the 95 % interval of the mean IoU of pictures (N,)."""
     pictures = [np.array([row]) for row in range(len(ious))]
     return _intervals(metrics.bootstrap(lambda rows: {"iou_mean": float(ious[rows].mean())}, pictures, resamples))
 
