@@ -22,7 +22,6 @@ from pipeline.sweep import Interval, Search
 
 ROOT = Path.cwd()
 SEARCHES = sorted(path.parent.name for path in Path("experiments").glob("*/space.yaml"))
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # of MLflow's own queries
 SPACE = Path("experiments/search-pose/space.yaml")
 ENDED = Path("experiments/search-pose/table.md")
 
