@@ -95,13 +95,13 @@ def test_a_lost_process_ends_all_and_a_restart_learns_the_same(prepared: Path, p
     true = alone(SEGMENT, prepared, params, tmp_path / "alone", parts=2)
     alive = many(2, SEGMENT, prepared, tmp_path / "ended", parts=2, ends="KILL 1 3")
     assert alive.returncode != 0
-    assert "another process of this training is gone" in alive.stderr
+    assert "another process of this training is gone" in alive.stderr, alive.stderr
     state = Resume(tmp_path / "ended", "segment", "k").load()
     assert state is not None
     assert state["step"] == 2
     done = many(2, SEGMENT, prepared, tmp_path / "again", parts=2, ends="KILL 1 3", restarts=1)
     assert done.returncode == 0, done.stderr
-    assert "goes on from step 2" in done.stdout
+    assert "goes on from step 2" in done.stdout, done.stdout + done.stderr
     said = torch.load(tmp_path / "again" / "0.pt", weights_only=True)
     np.testing.assert_allclose(said["losses"], true.losses, atol=1e-5)
 
