@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 def load(path: Path, *everywhere: dict[str, Any]) -> dict[str, Params]:
     """Give each recipe's whole params, in the file's order, with changes that all take; raises ParamsError."""
+    if not path.exists():
+        raise ParamsError(f"{path}: no such file, got none in '{Path.cwd()}'; run it where params.yaml lies")
     yaml = YAML(typ="safe")
     own, found = yaml.load(path), {}
     for name, said in own["recipes"].items():

@@ -43,6 +43,23 @@ def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env, check=False)
 
 
+def test_a_net_to_begin_from_that_is_not_there_and_a_folder_without_recipes_are_named(workplace: Path) -> None:
+    path, yaml = workplace / report.FOLDER / "recipes.yaml", YAML()
+    asked = yaml.load(path)
+    asked["shared"]["segment"]["begin_from"] = "before/segment.safetensors"
+    yaml.dump(asked, path)
+    done = run(workplace, "measure", "u-net")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: segment.begin_from: no such file, got 'before/segment.safetensors'; "
+        "name a trained net outside of models/"
+    )
+    path.unlink()
+    done = run(workplace, "measure", "u-net")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {report.FOLDER / 'recipes.yaml'}: no such file, got none in '")
+
+
 def test_recipes_are_trained_evaluated_and_compared(workplace: Path) -> None:
     for recipe in ("u-net", "mobilenet-fcn"):
         done = run(workplace, "measure", recipe)
