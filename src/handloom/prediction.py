@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from handloom.checkpoint import Model
 from handloom.errors import EnvironmentFault, ParamsError
@@ -39,18 +40,22 @@ def device_of(net: nn.Module) -> torch.device:
 
 
 @torch.no_grad()
-def predict(net: nn.Module, task: Task, samples: Any, batch_size: int, params: Any) -> tuple[Predictions, float]:
+def predict(
+    net: nn.Module, task: Task, samples: Any, batch_size: int, params: Any, *, quiet: bool = True
+) -> tuple[Predictions, float]:
     """Run a net over a whole split; gives predictions in order of rows, and the mean loss."""
     where = device_of(net)
     net.eval()
     parts: list[Predictions] = []
     losses: list[float] = []
-    for start in range(0, len(samples), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(samples)))
-        inputs, target = samples.batch(rows)
-        output = net(inputs.to(where))
-        parts.append(task.predict(output, params, samples.size))
-        losses.append(float(task.loss(output, to_device(target, where), params, samples.size)) * len(rows))
+    with tqdm(total=len(samples), desc=f"{task.name} reads", unit="row", leave=False, delay=2, disable=quiet) as bar:
+        for start in range(0, len(samples), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(samples)))
+            inputs, target = samples.batch(rows)
+            output = net(inputs.to(where))
+            parts.append(task.predict(output, params, samples.size))
+            losses.append(float(task.loss(output, to_device(target, where), params, samples.size)) * len(rows))
+            bar.update(len(rows))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, sum(losses) / len(samples)
 
 
@@ -100,4 +105,4 @@ def predictions_of(
     params = params_of(task, model.about)
     net = FlipTest(net, task, params) if flip else net
     net = ScaleTest(net, scales) if scales else net
-    return predict(net, task, samples, batch_size, params)[0]
+    return predict(net, task, samples, batch_size, params, quiet=False)[0]
