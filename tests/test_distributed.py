@@ -21,7 +21,7 @@ RATE = 5e-4
 """A tenth of the default: Muon makes directions whose gradient is rounding alone as long as all others, so what
 differs after a few steps is the rate times chance, and hides at the default's what the bounds should tell."""
 ONE_PROCESS = """
-import os, signal, sys
+import os, signal, sys, time
 sys.path[:0] = ["tests", "src"]
 from pathlib import Path
 import torch
@@ -46,6 +46,11 @@ if ends:
             (root / "ended").touch()
             os.kill(os.getpid() if what == "KILL" else os.getppid(), getattr(signal, "SIG" + what))
     training.Training.advance = advance_and_end
+    destroy = torch.distributed.destroy_process_group
+    def destroy_slowly():  # on a busy machine the launcher's SIGTERM came before the reason was told
+        time.sleep(1)
+        destroy()
+    torch.distributed.destroy_process_group = destroy_slowly
 with distributed.team() as team:
     result = training.train(task, data, params, Resume(root, name, "k"), Nobody(), team)
 torch.save({"losses": result.losses, "net": result.net.state_dict()}, root / f"{team.rank}.pt")

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,3 +80,15 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(processes.SCHEDULER, "tcp://127.0.0.1:9")
     with pytest.raises(EnvironmentFault, match=r"HANDLOOM_SCHEDULER: no scheduler at tcp://127.0.0.1:9, got"):
         processes.pool().__enter__()
+
+
+def test_a_signal_is_noted_and_a_handler_set_meanwhile_stays() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with processes.noted(signal.SIGUSR1) as came:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert came == [signal.SIGUSR1]
+    assert signal.getsignal(signal.SIGUSR1) is before
+    with processes.noted(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    signal.signal(signal.SIGUSR1, before)

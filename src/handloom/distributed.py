@@ -7,6 +7,7 @@ Each computes its share of every batch; all hold the same weights. The first alo
 
 import math
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,8 @@ def _lost() -> Iterator[None]:
         yield
     except RuntimeError as error:
         what = str(error).splitlines()[0]
+        # the launcher ends this process too, within a tenth of a second, and it could not say why any more
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise EnvironmentFault(
             f"train: another process of this training is gone, got '{what}'; "
             "start it again, or let `torchrun --max-restarts 3` do so: it goes on from its checkpoint"

@@ -49,7 +49,10 @@ def exit_on_signals() -> None:
 
 @contextmanager
 def noted(*numbers: signal.Signals) -> Iterator[list[int]]:
-    """Give a list that holds a signal's number once it came, in place of what it does otherwise."""
+    """Give a list that holds a signal's number once it came, in place of what it does otherwise.
+
+    A handler that something within set in its place stays.
+    """
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -60,7 +63,8 @@ def noted(*numbers: signal.Signals) -> Iterator[list[int]]:
         yield came
     finally:
         for number, handler in old.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is note:
+                signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
