@@ -233,14 +233,11 @@ def lift() -> None:
     net, figures = Perceptron(()), dict[str, Any]()
     if name := next((name for name in ("rhd", "synthetic") if whole.lift.enabled and whole.used.get(name)), None):
         archive = RhdSource(name, layout.raw(name))
+        known, hands = (POSE.data.load(layout.prepared("pose"), split) for split in ("train", "test"))
+        net = lift_training.train(lift_training.hands_of(known, "training", archive), whole.lift)
         pose = checkpoint.load_model(layout.model("pose"), "pose")
-        hands, said = {}, {}
-        for split, own in (("training", "train"), ("evaluation", "test")):
-            samples = POSE.data.load(layout.prepared("pose"), own)
-            hands[split] = lift_training.hands_of(samples, split, archive)
-            said[split] = predictions_of(pose, POSE, samples, whole.evaluate.batch_size)
-        net = lift_training.train(lift_training.seen_by(said["training"], hands["training"]), whole.lift)
-        figures = lift_training.scores(net, hands["evaluation"], said["evaluation"])
+        said = predictions_of(pose, POSE, hands, whole.evaluate.batch_size)
+        figures = lift_training.scores(net, lift_training.hands_of(hands, "evaluation", archive), said)
     net.write(layout.LIFT)
     files.write(layout.METRICS / "lift.json", _json(figures))
     if figures:

@@ -56,17 +56,6 @@ def hands_of(samples: PoseSet, split: str, archive: RhdSource) -> Hands:
     return Hands(rows, samples.keypoints[:][rows], right, joints / unit[:, None, None], unit * 1000)
 
 
-def seen_by(said: Mapping[str, NDArray[Any]], hands: Hands) -> Hands:
-    """Give hands twice: by the true keypoints and sides, and by those that a pose net said of all rows of the set."""
-    return Hands(
-        np.tile(hands.rows, 2),
-        np.concatenate([hands.keypoints, said["keypoints"][hands.rows]]),
-        np.concatenate([hands.right, said["right"][hands.rows] > 0.5]),
-        np.tile(hands.joints, (2, 1, 1)),
-        np.tile(hands.unit_mm, 2),
-    )
-
-
 def train(hands: Hands, params: LiftParams) -> Perceptron:
     """Give a net that lifts these hands' keypoints, which stray anew in each step as a pose net's answers do."""
     rng = np.random.default_rng(params.seed)
