@@ -1,4 +1,4 @@
-"""Puts the exported nets into the package, so that `HandFinder.load()` opens them, and writes their model card."""
+"""Puts the nets into the package, so that `HandFinder.load()` opens them in int8, and writes their model card."""
 
 import json
 import subprocess
@@ -38,12 +38,13 @@ PICTURES: Final = (".jpg", ".jpeg", ".png")
 )
 @click.option("--preset", required=True, help="Name of the preset that the nets were trained with, for the card.")
 def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
-    """Make the nets of onnx/ the bundled ones, in int8, and write their model card from metrics/."""
+    """Make these nets the bundled ones, those of onnx/ in int8 beside those of models/, and write their card."""
     from handloom import gestures, lift
     from handloom.inference import BUNDLED, MIN_SCORE, HandFinder
     from pipeline import skin
 
     finder = HandFinder.load(layout.ONNX, int8=True)
+    _same(finder, HandFinder.load(layout.MODELS))
     gestures.read(layout.GESTURES)
     if not lift.read(layout.LIFT).layers:
         raise DataError(f"{layout.LIFT}: must lift, got an empty net; run `dvc repro lift` with lift.enabled: true")
@@ -62,7 +63,8 @@ def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
     facts["skin"] = "; ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
     card = Template(CARD.read_text()).substitute(facts)
     sums = {}
-    for path in (layout.ONNX / "segment.int8.onnx", layout.ONNX / "pose.int8.onnx", layout.GESTURES, layout.LIFT):
+    both = [path for net in ("segment", "pose") for path in (layout.ONNX / f"{net}.int8.onnx", layout.model(net))]
+    for path in (*both, layout.GESTURES, layout.LIFT):
         name, content = path.name, path.read_bytes()
         sums[name] = sha256(content).hexdigest()
         files.write(BUNDLED / name, content)
@@ -71,6 +73,14 @@ def bundle(empty: Path, count: int, skin_count: int, preset: str) -> None:
     files.write(FIGURE, images.encode(figure, ".jpg"))
     click.echo(f"{BUNDLED}: {facts['false_hands']} hands seen in {len(scores)} pictures that have none")
     click.echo("next: handloom predict PICTURE")
+
+
+def _same(exported: Any, trained: Any) -> None:
+    """Raise DataError unless both hold the nets of the same trainings."""
+    for one, other in ((exported.segment, trained.segment), (exported.pose, trained.pose)):
+        if one.about | other.about != one.about:  # a file in ONNX says more
+            what = f"{layout.ONNX}: must hold the nets of {layout.MODELS}, got another {one.about['task']} net"
+            raise DataError(f"{what}; run `dvc repro export`")
 
 
 def _pictures(archive: Path, count: int) -> Iterator[Picture]:

@@ -1,7 +1,6 @@
 """What each stage does: read params and inputs, one call of the library, write whole files at the end."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ import pandas as pd
 from handloom import files
 from handloom.errors import Abandoned, ParamsError
 from handloom.params import ArchiveParams, Params
-from handloom.tracking import RUNS_PAGE, Run, flatten
-from pipeline import layout
+from handloom.tracking import Run
+from pipeline import layout, runs, summary
 from pipeline.sources import ARCHIVES, opened
 
 
@@ -34,7 +33,7 @@ def download() -> None:
     for other in set(layout.RAW.glob("*.zip")) - set(targets.values()):
         other.unlink()  # of a source chosen earlier; DVC would have deleted it
     sizes = ", ".join(f"{target}: {target.stat().st_size / 1e6:,.0f} MB" for target in targets.values())
-    _say(sizes or f"{layout.RAW}: no source has an archive", "python -m pipeline.stage preprocess")
+    summary.say(sizes or f"{layout.RAW}: no source has an archive", "python -m pipeline.stage preprocess")
 
 
 def obtain(params: ArchiveParams, target: Path) -> None:
@@ -58,7 +57,7 @@ def preprocess() -> None:
     reasons = index["status"].where(~index["status"].str.startswith("unreadable"), "unreadable").value_counts()
     hands = ", ".join(f"{count:,} {status}" for status, count in reasons.items())
     pictures = f"{num_samples(index):,} pictures and parts of {len(photographs)} photographs without a hand"
-    _say(f"{layout.PREPARED}: {pictures}; hands: {hands}", "python -m pipeline.stage train segment")
+    summary.say(f"{layout.PREPARED}: {pictures}; hands: {hands}", "python -m pipeline.stage train segment")
 
 
 def train(net: str) -> None:
@@ -73,7 +72,7 @@ def train(net: str) -> None:
         figures = {"steps": int(last["step"])} | {name: float(last[name]) for name in ("val_loss", f"val_{headline}")}
         files.write(layout.METRICS / f"train_{net}.json", _json(figures))
     score = f"{headline} {last[f'val_{headline}']:.3f} on the validation split"
-    _say(f"{layout.model(net)}: {score}", "python -m pipeline.stage evaluate")
+    summary.say(f"{layout.model(net)}: {score}", "python -m pipeline.stage evaluate")
 
 
 @contextmanager
@@ -178,8 +177,8 @@ def evaluate() -> None:
         files.write(layout.METRICS / f"{net}.json", _json(scores[net]))
         for name, table in report.tables.items():
             files.write(layout.PLOTS / f"{name}.csv", _csv(table))
-    _track_evaluation(scores, params.model_dump())
-    _summarize(scores, facts_of=segment.about["facts"])
+    runs.track_evaluation(scores, params.model_dump())
+    summary.say_scores(scores, facts_of=segment.about["facts"])
 
 
 def gestures() -> None:
@@ -214,7 +213,7 @@ def gestures() -> None:
     net.write(layout.GESTURES)
     files.write(layout.METRICS / "gestures.json", _json(figures))
     said_of = ", ".join(f"{name.split('_')[1]} {value:.3f}" for name, value in figures.items() if "accuracy" in name)
-    _say(
+    summary.say(
         f"{layout.GESTURES}: accuracy from keypoints {said_of}",
         f"handloom gestures --models {layout.MODELS} --camera 0",
     )
@@ -242,9 +241,9 @@ def lift() -> None:
     files.write(layout.METRICS / "lift.json", _json(figures))
     if figures:
         errors = " and ".join(f"{figures[f'{of}_keypoints.error_mean_mm']:.1f}" for of in ("true", "predicted"))
-        _say(f"{layout.LIFT}: {errors} mm off from true and predicted keypoints", "dvc metrics show")
+        summary.say(f"{layout.LIFT}: {errors} mm off from true and predicted keypoints", "dvc metrics show")
     else:
-        _say(f"{layout.LIFT}: empty, since lift is off or no source has joints in space", "dvc repro")
+        summary.say(f"{layout.LIFT}: empty, since lift is off or no source has joints in space", "dvc repro")
 
 
 def export() -> None:
@@ -279,74 +278,11 @@ def export() -> None:
         f"{layout.ONNX}/hands.onnx: picture to hands, {len(content) / 1e6:.1f} MB; {alike:.1%} of keypoints alike"
     )
     files.write(layout.METRICS / "export.json", _json(figures))
-    _track_export(finder, pictures, figures, params.model_dump())
-    _say(
+    runs.track_export(finder, pictures, figures, params.model_dump())
+    summary.say(
         f"{layout.ONNX}: two nets in two forms, and both in one",
         f"handloom predict --models {layout.ONNX} PICTURE",
     )
-
-
-@contextmanager
-def _run(stage: str, params: dict[str, Any]) -> Iterator[Any]:
-    """Open a stage's run, which says what it read."""
-    from handloom import checkpoint, tracking
-
-    deps = {str(path): files.dvc_hash(path) for path in layout.deps(stage)}
-    key = checkpoint.key_of(stage, params, deps)
-    tags = {f"dvc.dep.{path}": md5 for path, md5 in deps.items()}
-    with tracking.run(stage, key, {stage: params}, tags) as run:
-        yield run
-
-
-def _track_evaluation(scores: dict[str, dict[str, Any]], params: dict[str, Any]) -> None:
-    """Give the evaluation a run of its own, with the headline figures and the pictures."""
-    with _run("evaluate", params) as run:
-        run.metrics(flatten(scores), 0)
-        for figure in sorted(layout.FIGURES.glob("*.png")):
-            run.file(figure, "figures")
-
-
-def _track_export(finder: Any, pictures: Any, figures: dict[str, Any], params: dict[str, Any]) -> None:
-    """Register both nets as one model of encoded pictures, with a picture that has hands as its example."""
-    from handloom import images
-    from handloom.inference import MIN_SCORE
-    from handloom.results import answer
-
-    picture = next((each for each in pictures if finder(each, min_score=0)), pictures[0])
-    asked = pd.DataFrame({"picture": [images.encode_png(picture)]})
-    nets = {net: layout.ONNX / f"{net}.onnx" for net in ("segment", "pose")}
-    with _run("export", params) as run:
-        run.metrics(flatten(figures), 0)
-        run.model(nets, asked, {"min_score": MIN_SCORE}, [answer(picture, finder(picture, min_score=0))])
-
-
-def _summarize(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> None:
-    mask, hand = scores["segment"], scores["pose"]
-    sources = " and ".join(facts_of["sources"])
-    click.echo(f"\nTest split of {sources}, {mask['num_pictures']:,} pictures, {hand['num_hands']:,} hands:")
-    low, high = mask["iou_mean.low"], mask["iou_mean.high"]
-    click.echo(f"  masks      mean IoU {mask['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {mask['iou_median']:.3f}")
-    for name, own in mask.get("by_source", {}).items():
-        low, high = own["iou_mean.low"], own["iou_mean.high"]
-        click.echo(
-            f"  {name:10} mean IoU {own['iou_mean']:.3f} [{low:.3f}, {high:.3f}]  median {own['iou_median']:.3f}  "
-            f"{own['num_pictures']:,} pictures"
-        )
-    precision, recall = mask["box_precision_0.5"], mask["box_recall_0.5"]
-    click.echo(
-        f"  boxes      mean IoU {hand['box_iou_mean']:.3f}  at 0.5: precision {precision:.1%} recall {recall:.1%}"
-    )
-    for protocol in ("mmpose", "hand3d"):
-        for crop in ("true_crop", "predicted_crop"):
-            of = hand[protocol][crop]
-            pck = f"PCK@0.2 {of['pck_0.2']:.3f}" if "pck_0.2" in of else " " * 13
-            click.echo(
-                f"  {protocol:6}     {crop.replace('_', ' '):14}  {pck}  AUC {of['auc_30px']:.3f}  "
-                f"EPE {of['epe_mean_px']:5.2f} mean {of['epe_median_px']:5.2f} median px"
-            )
-    if not hand["says_something"]:
-        click.echo(f"  the heatmaps say nothing (skill {hand['skill']:.2f}): these are no results")
-    click.echo(f"look at {layout.FIGURES}/*.png; every run: `mlflow ui`, then {RUNS_PAGE}")
 
 
 def _keep_curves(task: Any, validations: pd.DataFrame, written: tuple[Path, ...], run: Any) -> None:
@@ -369,10 +305,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _rounded(inner) for name, inner in value.items()}
     return round(value, 6) if isinstance(value, float) else value
-
-
-def _say(done: str, following: str) -> None:
-    """End a stage with what it left and, unless DVC runs it, the next command."""
-    click.echo(done)
-    if "DVC_STAGE" not in os.environ:
-        click.echo(f"next: {following}")

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from handloom import images, inference
+from handloom.checkpoint import load_model, save_model
+from handloom.errors import DataError
 from handloom.inference import BUNDLED, HandFinder
 from pipeline.bundle import bundle
 
@@ -15,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def test_the_bundled_nets_are_replaced_by_one_command(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clone, package = tmp_path / "clone", tmp_path / "package"
     clone.mkdir()
@@ -24,6 +26,8 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     (clone / "models").mkdir()
     for net in ("gestures", "lift"):
         shutil.copy(BUNDLED / f"{net}.safetensors", clone / "models")
+    for net in ("segment", "pose"):
+        shutil.copy(models / f"{net}.safetensors", clone / "models")
     shutil.copytree(REPOSITORY / "metrics", clone / "metrics")
     shutil.copy(REPOSITORY / "params.yaml", clone)
     rng = np.random.default_rng(0)
@@ -45,6 +49,7 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     assert "hands seen in 3 pictures that have none" in done.output
     for net in ("segment", "pose"):
         assert (package / f"{net}.int8.onnx").read_bytes() == (exported / f"{net}.int8.onnx").read_bytes()
+        assert (package / f"{net}.safetensors").read_bytes() == (models / f"{net}.safetensors").read_bytes()
     card = (package / "README.md").read_text()
     assert "$" not in card
     assert "3 photographs of rooms" in card
@@ -53,3 +58,17 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     assert images.read(clone / "docs" / "figures" / "skin.jpg").shape[1] == 5 * 260 - 4
     assert "Photographs without a hand: none." in card
     assert HandFinder.load().size == 128
+
+
+def test_nets_that_were_exported_before_a_training_are_not_bundled_as_its_own(
+    exported: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(exported, tmp_path / "onnx")
+    shutil.copytree(models, tmp_path / "models")
+    before = load_model(models / "pose.safetensors", "pose")
+    save_model(tmp_path / "models" / "pose.safetensors", before.net, {**before.about, "key": "another"})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rooms.zip").touch()
+    done = CliRunner().invoke(bundle, ["--empty", "rooms.zip", "--preset", "default"])
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception) == ("onnx: must hold the nets of models, got another pose net; run `dvc repro export`")

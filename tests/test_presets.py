@@ -37,9 +37,8 @@ def reduced(name: str, archive: Path) -> dict[str, Any]:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The pipeline in an empty folder, with three hands cut out of pictures and a store of its own."""
-    (tmp_path / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")
-    (tmp_path / "src").symlink_to(ROOT / "src")
-    (tmp_path / "presets").symlink_to(ROOT / "presets")
+    for name in ("dvc.yaml", "src", "presets", "weights"):
+        (tmp_path / name).symlink_to(ROOT / name)
     for folder in layout.USERS:
         (tmp_path / folder).mkdir(parents=True)
     mask = np.zeros((60, 50), np.uint8)
