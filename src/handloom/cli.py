@@ -41,7 +41,16 @@ def handloom() -> None:
 @click.option("--masks", is_flag=True, help="Of pictures, as PNG: 0 none, 1 the first hand, 2 the next.")
 @click.option("--coco", is_flag=True, help="Of pictures, hands.coco.json beside hands.jsonl.")
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady keypoints in videos.")
-def predict(inputs: tuple[str, ...], out: Path, models: str | None, int8: bool, **options: bool | float) -> None:
+@click.option(
+    "--tiles",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 8),
+    help="Look at N x N parts of each picture too: finds smaller hands, and more that are none.",
+)
+def predict(
+    inputs: tuple[str, ...], out: Path, models: str | None, int8: bool, tiles: int, **options: bool | float
+) -> None:
     """Find hands in INPUTS: pictures, videos, folders, globs, cameras (camera:0).
 
     Writes OUT/hands.jsonl, a line per picture or frame. What cannot be read is named and left out; the exit code is
@@ -53,8 +62,11 @@ def predict(inputs: tuple[str, ...], out: Path, models: str | None, int8: bool, 
 
     from handloom import batch
     from handloom.inference import HandFinder
+    from handloom.tiles import TiledFinder
 
-    done = batch.run(HandFinder.load(models, int8=int8), sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
+    finder = HandFinder.load(models, int8=int8)
+    finder = finder if tiles == 1 else TiledFinder.of(finder, tiles)
+    done = batch.run(finder, sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
     failed = f"; {done.num_failed:,} of {len(sources):,} inputs failed" if done.num_failed else ""
     click.echo(f"{out}: {done.num_hands:,} hands in {done.num_pictures:,} pictures{failed}")
     if done.num_failed:

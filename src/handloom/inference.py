@@ -202,7 +202,10 @@ class HandFinder:
 
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
-        regions = self.regions(picture)
+        return self.hands(picture, self.regions(picture), min_score)
+
+    def hands(self, picture: Picture, regions: Regions, min_score: float) -> list[Hand]:
+        """Give the hands of a picture in which the mask net saw these regions."""
         boxes = regions.boxes()
         readings = self.read(picture, [box.square(self.crop_scale) for box in boxes])
         if not readings:
