@@ -16,9 +16,11 @@ import numpy as np
 from handloom import files, images
 from handloom.errors import DataError
 from handloom.images import Picture
+from handloom.params import Params
 from handloom.reporting import reported
 from handloom.verify import SUMS
 from pipeline import layout
+from pipeline.sources import photographs
 
 CARD: Final = Path(__file__).with_name("model_card.md")
 FIGURE: Final = Path("docs/figures/skin.jpg")
@@ -147,7 +149,7 @@ def _photographs(parts: int) -> str:
     """Say which photographs without a hand the nets learnt from; a file's name begins with its source."""
     if not parts:
         return "none"
-    sources = Counter(path.name.partition("_")[0] for path in layout.pictures(layout.BACKGROUNDS))
+    sources = Counter(path.name.partition("_")[0] for path in photographs(Params.load(layout.PARAMS)))
     if not sources:
         raise DataError(f"{layout.BACKGROUNDS}: the nets learnt from photographs there, got none; put them back")
     of = ", ".join(f"{count} {source}" for source, count in sources.items())

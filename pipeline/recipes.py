@@ -43,10 +43,10 @@ def prepare(params: Params, folder: Path) -> "list[Source]":
     """Render a recipe's archive into a folder and prepare its arrays in `folder/prepared`; give its sources."""
     from handloom.data import prepare as preparing
     from handloom.data.synthetic.archive import write_archive
-    from pipeline.sources import opened
+    from pipeline.sources import opened, photographs
 
     write_archive(folder / "synthetic.zip", **params.download.synthetic.model_dump())
     tested_only = [name for name, weight in params.used.items() if not weight]
-    photographs, sources = layout.pictures(layout.BACKGROUNDS), opened(params, folder)
-    preparing.prepare(sources, folder / "prepared", params.preprocess, photographs, tested_only=tested_only)
+    sources = opened(params, folder)
+    preparing.prepare(sources, folder / "prepared", params.preprocess, photographs(params), tested_only=tested_only)
     return sources

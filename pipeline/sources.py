@@ -1,6 +1,6 @@
 """The sources of pictures that params.yaml names, opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 ARCHIVES: Final = ("synthetic", "rhd", "freihand")
 """Sources that `download` makes or fetches, as data/raw/NAME.zip."""
+
+
+def photographs(params: Params) -> list[Path]:
+    """Give the photographs without a hand that train: all, or those that cut-outs in use leave."""
+    from handloom.data.cutouts import parted
+
+    found = layout.pictures(layout.BACKGROUNDS)
+    return parted(found)["training"] if "cutouts" in params.used else found
 
 
 def opened(params: Params, raw: Path = layout.RAW) -> "list[Source]":
@@ -46,3 +54,9 @@ def opened(params: Params, raw: Path = layout.RAW) -> "list[Source]":
                 f"make it, or take one of {', '.join(known)}"
             )
     return [known[name]() if name in known else PictureFolder(layout.OWN / name) for name in params.used]
+
+
+def opened_like(names: Sequence[str], params: Params) -> "list[Source]":
+    """Give the sources of arrays in the arrays' order: DVC does not see that of params.yaml change."""
+    by_name = {source.name: source for source in opened(params)}
+    return [by_name[name] for name in names]

@@ -15,7 +15,7 @@ from handloom.errors import Abandoned, ParamsError
 from handloom.params import ArchiveParams, Params
 from handloom.tracking import Run
 from pipeline import layout, runs, summary
-from pipeline.sources import ARCHIVES, opened
+from pipeline.sources import ARCHIVES, opened, opened_like, photographs
 
 
 def download() -> None:
@@ -51,12 +51,12 @@ def preprocess() -> None:
     from handloom.data.prepare import num_samples, prepare
 
     params = Params.load(layout.PARAMS)
-    photographs = layout.pictures(layout.BACKGROUNDS)
+    behind = photographs(params)
     tested_only = [name for name, weight in params.used.items() if not weight]
-    index = prepare(opened(params), layout.PREPARED, params.preprocess, photographs, tested_only=tested_only)
+    index = prepare(opened(params), layout.PREPARED, params.preprocess, behind, tested_only=tested_only)
     reasons = index["status"].where(~index["status"].str.startswith("unreadable"), "unreadable").value_counts()
     hands = ", ".join(f"{count:,} {status}" for status, count in reasons.items())
-    pictures = f"{num_samples(index):,} pictures and parts of {len(photographs)} photographs without a hand"
+    pictures = f"{num_samples(index):,} pictures and parts of {len(behind)} photographs without a hand"
     summary.say(f"{layout.PREPARED}: {pictures}; hands: {hands}", "python -m pipeline.stage train segment")
 
 
@@ -152,7 +152,8 @@ def evaluate() -> None:
     of_masks = evaluation.evaluate_segment(
         segment, masks, size, flip=params.flip_test, scales=params.mask_scales, resamples=resamples
     )
-    found, sources = evaluation.find_hands(of_masks.predictions, masks, hands), opened(whole)
+    found = evaluation.find_hands(of_masks.predictions, masks, hands)
+    sources = opened_like(masks.names, whole)
     of_hands = evaluation.evaluate_pose(pose, hands, found, sources, size, resamples)
     shown = (
         sources[masks.sources[row]].picture("evaluation", int(masks.ids[row]))

@@ -158,6 +158,7 @@ class Search:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         deps = {str(path): files.dvc_hash(path) for path in layout.deps("train", self.space.net)}
         of = {"space": self.space.model_dump(exclude={"trials"}), "base": self.base[self.space.net], "deps": deps}
+        of["sources"] = Params.load(layout.PARAMS).used
         key = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
         layout.checkpoints().mkdir(parents=True, exist_ok=True)
         with (layout.checkpoints() / f"{self.name}.lock").open("w") as lock:

@@ -14,6 +14,7 @@ from handloom import heatmaps, images, plots
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive, RhdSource
+from handloom.data.source import IGNORE
 from handloom.evaluation import (
     LIKELY_SIDE,
     MIN_OVERLAP,
@@ -135,6 +136,17 @@ def test_boxes_that_are_no_hand_cost_precision_and_missed_hands_recall(masks: Se
     one_for_two = (true > 0).astype(np.uint8)
     assert box_scores(one_for_two, three) == {"box_precision_0.5": 0.5, "box_recall_0.5": pytest.approx(1 / 3)}
     assert box_scores(true * 0, three) == {"box_precision_0.5": 0.0, "box_recall_0.5": 0.0}
+
+
+def test_what_is_found_where_nobody_says_what_is_there_counts_in_no_box(masks: SegmentSet) -> None:
+    true = np.zeros((1, 128, 128), np.uint8)
+    true[0, 10:30, 10:30], true[0, 80:110, 80:110] = 1, IGNORE
+    found = np.zeros_like(true)
+    found[0, 10:30, 10:30], found[0, 85:105, 85:105] = 1, 2
+    one = replace(masks, masks=true)
+    assert box_scores(found, one) == {"box_precision_0.5": 1.0, "box_recall_0.5": 1.0}
+    found[0, 85:105, 40:105] = 2  # more of it where there is none
+    assert box_scores(found, one) == {"box_precision_0.5": 0.5, "box_recall_0.5": 1.0}
 
 
 def test_confused_sides_cost_left_and_right_and_nothing_else(masks: SegmentSet) -> None:
@@ -290,6 +302,15 @@ def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks:
 def test_a_picture_without_hands_gives_no_hand() -> None:
     finder = HandFinder(masks_said(np.zeros((1, 128, 128), np.uint8)), said(np.zeros((1, 21, 2), np.float32)))
     assert finder(np.zeros((200, 300, 3), np.uint8)) == []
+
+
+def test_the_way_to_a_hand_is_shown_of_pictures_of_any_size(archive: Path, tmp_path: Path) -> None:
+    finder, path = HandFinder.load(), tmp_path / "a.png"
+    with RhdArchive(archive) as raw:
+        whole = next(each for each in (raw.color("training", n) for n in raw.ids("training")) if finder(each))
+    shown = [whole, whole[:200], np.repeat(np.repeat(whole, 2, axis=0), 2, axis=1)[:, :480], whole[:30, :40]]
+    path.write_bytes(plots.crop_pictures(finder, shown))
+    assert images.read(path).shape == (2 * 324 - 4, 6 * 324 - 4, 3)
 
 
 def test_figures_are_pictures_of_the_expected_size(

@@ -53,7 +53,7 @@ def test_each_set_is_whole_and_changes_what_it_says(name: str) -> None:
 def test_a_set_depends_on_what_its_net_does(name: str) -> None:
     stages = YAML(typ="safe").load(Path("experiments", name, "dvc.yaml"))["stages"]
     own = [Path(dep) for dep in stages["train"]["do"]["deps"]]
-    assert set(own) <= set(layout.deps("train", Experiment.load(name).net))
+    assert set(own) == set(layout.deps("train", Experiment.load(name).net))
 
 
 def test_an_unknown_set_or_recipe_is_named(workplace: Path) -> None:

@@ -11,7 +11,7 @@ from handloom.data.rhd import RhdSource
 from handloom.data.signs import Signs, draw_signs, label_of, labels_in
 from handloom.data.synthetic.hand import Shape, pose
 from handloom.data.synthetic.poses import NAMED, UNCOMMON
-from handloom.errors import CheckpointError
+from handloom.errors import CheckpointError, TrainingFailed
 from handloom.gestures import NAMES, Commands
 from handloom.inference import HandFinder
 from handloom.params import Params
@@ -35,6 +35,12 @@ def net(params: Params) -> Perceptron:
     return gesture_training.train(params.gestures.model_copy(update={"num_hands": 16_000, "epochs": 40.0}), workers=2)[
         0
     ]
+
+
+def test_a_net_that_diverges_is_no_net(params: Params) -> None:
+    wild = params.gestures.model_copy(update={"num_hands": 1000, "epochs": 5.0, "learning_rate": 1e30})
+    with pytest.raises(TrainingFailed, match=r"gestures: diverged, .*; lower gestures\.learning_rate"):
+        gesture_training.train(wild, workers=1)
 
 
 def test_features_know_neither_size_nor_place() -> None:

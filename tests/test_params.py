@@ -61,6 +61,13 @@ def test_a_wrong_value_is_named_in_one_line(tmp_path: Path, old: str, new: str, 
     assert str(caught.value).startswith(str(tmp_path / "params.yaml"))
 
 
+def test_a_scale_that_makes_a_whole_size_but_for_rounding_serves(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(GOOD.replace("image_size: 128", "image_size: 800").replace("[1.0, 1.25]", "[1.0, 2.2]"))
+    assert 2.2 * 800 != 1760
+    assert Params.load(path).evaluate.mask_scales == [1.0, 2.2]
+
+
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
     assert loaded(tmp_path, "learning_rate: 0.005", "learning_rate: 5e-3").segment.learning_rate == 0.005
 

@@ -6,15 +6,17 @@ import sys
 from pathlib import Path
 
 import grimp
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from handloom import images
 from handloom.checkpoint import Resume
 from handloom.params import Params
 from handloom.tasks import TASKS
 from handloom.tracking import Nobody
 from handloom.training import train
-from pipeline import layout, preset
+from pipeline import layout, preset, sources
 from pipeline.stage import stage
 
 STAGES = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
@@ -126,3 +128,17 @@ def test_help_does_not_import_torch(words: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_sources_keep_their_arrays_order_whatever_params_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = YAML(typ="safe").load(preset.render("default"))
+    monkeypatch.chdir(tmp_path)
+    for name, grey in (("alpha", 40), ("beta", 220)):
+        for folder in ("images", "masks"):
+            path = layout.OWN / name / folder / "a.png"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(images.encode_png(np.full((8, 8, 3), grey if folder == "images" else 0, np.uint8)))
+    for order in (("alpha", "beta"), ("beta", "alpha")):
+        params = Params.parse({**raw, "sources": dict.fromkeys(order, 1.0)}, "p")
+        found = sources.opened_like(["alpha", "beta"], params)
+        assert [int(source.picture("training", 0).mean()) for source in found] == [40, 220]

@@ -55,6 +55,18 @@ def test_a_pool_gives_results_in_order_and_keeps_few_waiting() -> None:
         assert list(pool.in_order(square, [])) == []
 
 
+def last(number: int) -> int:
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_one_line() -> None:
+    with (
+        pytest.raises(EnvironmentFault, match=r"workers: all must live, got '.*'; free some memory"),
+        processes.pool(1) as pool,
+    ):
+        list(pool.in_order(last, range(3)))
+
+
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_bytes(
     cluster: str, tmp_path: Path, archive: Path, params: Params, monkeypatch: pytest.MonkeyPatch

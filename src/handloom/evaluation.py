@@ -18,7 +18,7 @@ from tqdm import tqdm
 from handloom import images, masks, metrics
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
-from handloom.data.source import LEFT, OTHERS, RIGHT, Source
+from handloom.data.source import IGNORE, LEFT, OTHERS, RIGHT, Source
 from handloom.errors import DataError
 from handloom.geometry import Box, to_images
 from handloom.prediction import predictions_of
@@ -87,14 +87,20 @@ def spread_of_ious(ious: NDArray[np.floating], resamples: int) -> dict[str, floa
 
 
 def box_scores(labels: NDArray[np.uint8], truth: SegmentSet) -> dict[str, float]:
-    """Give how many found boxes are a hand's and how many hands have one, both at an IoU of at least 0.5."""
+    """Give how many found boxes are a hand's and how many hands have one, both at an IoU of at least 0.5.
+
+    What lies for the most part where nobody says what is there counts as neither right nor wrong.
+    """
     found_overlaps, true_overlaps = [], []
     for said, sides in zip(labels, truth.masks, strict=True):
         of_each = (sides == label for label in (LEFT, RIGHT, *OTHERS))
         hands = [own for own in of_each if own.sum() >= masks.MIN_SHARE * own.size]
         true = np.array([_edges(masks.tight_box(own)) for own in hands]).reshape(-1, 4)
         found = np.array([_edges(box) for box in masks.boxes(said)]).reshape(-1, 4)
-        found_overlaps += [metrics.box_iou(true, box).max(initial=0) for box in found]
+        of_none = sides == IGNORE
+        overlaps = [metrics.box_iou(true, box).max(initial=0) for box in found]
+        ignored = [of_none[said == label].mean() > 0.5 for label in range(1, len(found) + 1)]
+        found_overlaps += [o for o, none in zip(overlaps, ignored, strict=True) if o >= 0.5 or not none]
         true_overlaps += [metrics.box_iou(found, box).max(initial=0) for box in true]
     shares = {"box_precision_0.5": found_overlaps, "box_recall_0.5": true_overlaps}
     return {name: float(np.mean(np.array(overlaps) >= 0.5)) if overlaps else 0.0 for name, overlaps in shares.items()}

@@ -66,7 +66,7 @@ def _taught(groups: list[Signs], params: GesturesParams) -> Perceptron:
     order = torch.Generator().manual_seed(params.seed)
 
     def drawn(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        rows = torch.randint(len(labels), (params.batch_size // len(known),), generator=order)
+        rows = torch.randint(len(labels), (max(1, params.batch_size // len(known)),), generator=order)
         return values[rows], labels[rows]
 
     def loss(net: nn.Module, _: int) -> Tensor:

@@ -3,6 +3,7 @@
 No value has a default here: params.yaml is the one place for each, or `dvc params diff` would lie.
 """
 
+import math
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -338,7 +339,8 @@ class Params(Section):
                     )
         for scale in self.evaluate.mask_scales:
             stride = self.segment.model.stem * 2**self.segment.model.depth
-            if (size := scale * self.preprocess.image_size) % stride:
+            size = scale * self.preprocess.image_size
+            if not math.isclose(size, stride * round(size / stride)):  # 800 x 2.2 is 1760 and a bit
                 raise ValueError(
                     f"evaluate.mask_scales: image_size x scale must divide by {stride}, got '{scale}', "
                     f"which makes {size:g}; choose a multiple of {stride / self.preprocess.image_size:g}"

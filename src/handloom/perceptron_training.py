@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from handloom.errors import TrainingFailed
 from handloom.perceptron import Perceptron
 
 
@@ -20,7 +21,10 @@ def fit(
     seed: int,
     name: str,
 ) -> Perceptron:
-    """Give a net of these widths, inputs first, that so many steps brought to a low loss(net, step)."""
+    """Give a net of these widths, inputs first, that so many steps brought to a low loss(net, step).
+
+    Raises TrainingFailed where its weights are no numbers any more.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -37,4 +41,6 @@ def fit(
         optimizer.step()
         schedule.step()
     torch.set_num_threads(threads)
+    if not all(each.isfinite().all() for each in net.parameters()):
+        raise TrainingFailed(f"{name}: diverged, got weights that are no numbers; lower {name}.learning_rate")
     return Perceptron(tuple((each.weight.detach().numpy(), each.bias.detach().numpy()) for each in layers))

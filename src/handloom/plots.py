@@ -18,6 +18,8 @@ from handloom.tasks import Predictions, Task
 LABELS = {"iou_mean": "mean mask IoU", "pck_0.2": "PCK@0.2"}
 DPI = 110
 NUM_WORST = 20
+WAY_PX = 320
+"""Side of the pictures that show the way from a picture to a hand."""
 
 
 def to_png(figure: Figure) -> bytes:
@@ -140,13 +142,12 @@ def crop_pictures(finder: HandFinder, shown: Iterable[Picture]) -> bytes:
 
 
 def _way(finder: HandFinder, picture: Picture) -> list[Picture]:
-    """Give three square pictures: the mask with its boxes, the first crop, all keypoints."""
-    side = max(picture.shape[:2])
+    """Give three pictures (WAY_PX, WAY_PX): the mask with its boxes, the first crop, all keypoints."""
     masked, overlay = picture, picture
-    crop: Any = np.zeros_like(picture)
+    crop: Any = np.zeros((WAY_PX, WAY_PX, 3), np.uint8)
     for number, hand in enumerate(finder(picture)):
         masked = draw.box(draw.mask(masked, hand.mask), hand.box)
         overlay = draw.skeleton(overlay, hand.keypoints_px)
         if number == 0:
-            crop = images.crop(picture, hand.box.square(finder.crop_scale), side)
-    return [masked, crop, overlay]
+            crop = images.crop(picture, hand.box.square(finder.crop_scale), WAY_PX)
+    return [images.shrink_square(masked, WAY_PX), crop, images.shrink_square(overlay, WAY_PX)]

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -96,15 +97,18 @@ def _several(work: Callable[[_Id], _Made], folder: Path, ids: Sequence[_Id]) -> 
 def pool(workers: int | None = None) -> Iterator[Pool]:
     """Open a pool of local processes, one per usable core unless told, or of a Dask cluster's if SCHEDULER names one.
 
-    Raises EnvironmentFault where there is no such cluster.
+    Raises EnvironmentFault where there is no such cluster, or a local worker dies.
     """
     if address := os.environ.get(SCHEDULER):
         with _cluster(address) as found:
             yield found
         return
     workers = workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as executor:
-        yield Pool(executor, workers)
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as executor:
+            yield Pool(executor, workers)
+    except BrokenProcessPool as error:
+        raise EnvironmentFault(f"workers: all must live, got '{error}'; free some memory") from None
 
 
 @contextmanager

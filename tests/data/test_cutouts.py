@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from handloom import images
 from handloom.data import cutouts
-from handloom.data.cutouts import Cutouts
+from handloom.data.cutouts import Cutouts, parted
 from handloom.data.source import OTHERS
 from handloom.errors import DataError
 from handloom.params import CutoutsParams
@@ -46,11 +47,24 @@ def test_a_sample_depends_on_seed_split_and_id_alone(folder: Path) -> None:
         assert not np.array_equal(first.picture, other.picture)
 
 
-def test_every_tenth_cut_out_serves_evaluation_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_cut_outs_and_photographs_serve_evaluation_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used: dict[str, set[str]] = {"training": set(), "evaluation": set()}
-    plain = cutouts._cutout
-    source = Cutouts(folder, (), CutoutsParams(num_training=60, num_evaluation=30), seed=5)
+    plain, photographed = cutouts._cutout, cutouts._photograph
+    behind = [folder / "rooms" / f"{number}.png" for number in range(8)]
+    for path in behind:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(images.encode_png(np.full((40, 40, 3), 90, np.uint8)))
+    grounds: dict[str, set[Path]] = {"training": set(), "evaluation": set()}
+    source = Cutouts(folder, behind, CutoutsParams(num_training=60, num_evaluation=30), seed=5)
     for split, names in used.items():
+
+        def noting_ground(path: Path, seen: set[Path] = grounds[split]) -> object:
+            seen.add(path)
+            return photographed(path)
+
+        monkeypatch.setattr(cutouts, "_photograph", noting_ground)
 
         def noting(path: Path, names: set[str] = names) -> object:
             names.add(path.stem)
@@ -59,9 +73,23 @@ def test_every_tenth_cut_out_serves_evaluation_alone(folder: Path, monkeypatch: 
         monkeypatch.setattr(cutouts, "_cutout", noting)
         for sample_id in source.ids(split):
             source.sample(split, sample_id)
-    held_out = {path.stem for path in source.hands[::10]}
-    assert used["evaluation"] == held_out
-    assert used["training"] == {str(number) for number in range(12)} - held_out
+    assert used["evaluation"] == {path.stem for path in parted(source.hands)["evaluation"]}
+    assert used["training"] == {str(number) for number in range(12)} - used["evaluation"]
+    assert grounds["evaluation"] == set(parted(behind)["evaluation"])
+    assert grounds["training"] == set(behind) - grounds["evaluation"]
+
+
+def test_one_picture_more_moves_no_other_across() -> None:
+    many = [Path("data/cutouts/some/images", f"{number}.png") for number in range(500)]
+    before, after = parted(many[1:]), parted(many)
+    assert 30 < len(before["evaluation"]) < 70
+    for split in before:
+        assert set(before[split]) <= set(after[split])
+    assert parted([]) == {"training": [], "evaluation": []}
+    for path in many:
+        assert parted([path]) == {"training": [path], "evaluation": []}
+    for pair in pairwise(many):
+        assert {len(part) for part in parted(pair).values()} == {1}
 
 
 def test_each_hand_has_a_label_and_its_ground_stays_behind(folder: Path) -> None:
@@ -100,3 +128,10 @@ def test_what_is_wrong_with_a_folder_is_named(folder: Path, tmp_path: Path) -> N
     mask.write_bytes(images.encode_png(np.full((9, 9), 255, np.uint8)))
     with pytest.raises(DataError, match=r"masks/7\.png: must be as large as its picture, got '\(9, 9\)'"):
         cutouts._cutout(folder / "some" / "images" / "7.png")
+
+
+def test_one_cut_out_is_too_few(folder: Path) -> None:
+    for number in range(1, 12):
+        (folder / "some" / "images" / f"{number}.png").unlink()
+    with pytest.raises(DataError, match="must hold two cut-outs, one is held out, got '1'; add others"):
+        Cutouts(folder, (), PARAMS, seed=5)

@@ -197,6 +197,31 @@ def test_a_picture_without_a_mask_is_no_row_of_the_mask_net(
     assert not hands.masks[own].any()
 
 
+class OutsideUnmasked(Unmasked):
+    """The same of the one that is held out."""
+
+    def sample(self, split: str, sample_id: int) -> Sample:
+        full = super().sample(split, sample_id)
+        return Sample(full.picture, None, full.hands) if split == "evaluation" else full
+
+
+class HeldOut(Photographs):
+    """All are."""
+
+    def ids(self, split: str) -> list[int]:
+        return [] if split == "training" else [2]
+
+
+def test_what_cannot_be_scored_stops_before_any_training(archive: Path, params: Params, tmp_path: Path) -> None:
+    chosen, own = params.preprocess.model_copy(update={"val_fraction": 0.25}), tmp_path / "p"
+    with pytest.raises(
+        DataError, match=r"mine: picture 2 is held out and has keypoints, got no mask .* evaluation\.txt"
+    ):
+        prepare([RhdSource("synthetic", archive), OutsideUnmasked()], own, chosen, workers=1)
+    with pytest.raises(DataError, match="mine: no picture with a mask for the train split, got '0'"):
+        prepare([HeldOut()], own, chosen, workers=1)
+
+
 def test_a_marked_hand_takes_its_own_region_whatever_its_side() -> None:
     labels = drawn(". . . 3 3\n. . . 3 3\n4 4 . . .\n4 4 . l .", times=10)
     at = {

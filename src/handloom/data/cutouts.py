@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ EXTENT: Final = (36.0, 300.0)
 """Least and most of a hand's longer side, px; drawn evenly in its logarithm."""
 SPLITS: Final = {"training": 1, "evaluation": 2}
 HELD_OUT: Final = 10
-"""Every tenth cut-out serves evaluation alone."""
+"""About every tenth cut-out, and photograph behind them, serves evaluation alone."""
 _COUNT_CHANCES: Final = (0.08, 0.57, 0.27, 0.08)
 """Of no hand, one, two, three."""
 
@@ -63,13 +64,18 @@ class Cutouts:
         Half of the pictures have a part of one of `backgrounds` behind them where there are any, the others a drawn
         ground.
         """
-        self.folder, self.backgrounds, self.params, self.seed = folder, tuple(backgrounds), params, seed
+        self.folder, self.params, self.seed = folder, params, seed
+        self.backgrounds = tuple(backgrounds)
+        self._grounds = parted(self.backgrounds)
         self.hands = sorted(path for path in folder.glob("*/images/*") if path.is_file())
         if not self.hands:
             what = f"{folder}: must hold */images and */masks, got none"
             raise DataError(f"{what}; put cut-outs there, or set sources.cutouts to null")
         if missing := next((path for path in self.hands if not _mask_of(path).exists()), None):
             raise DataError(f"{missing}: must have a mask, got no {_mask_of(missing)}; add it or remove the picture")
+        self._chosen = parted(self.hands)
+        if not all(self._chosen.values()):
+            raise DataError(f"{folder}: must hold two cut-outs, one is held out, got '1'; add others")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was made of: each process finds the cut-outs once."""
@@ -90,24 +96,36 @@ class Cutouts:
     def sample(self, split: str, sample_id: int) -> Sample:
         """Compose a picture: the same for the same folder, seed, split and id."""
         rng = np.random.default_rng([self.seed, SPLITS[split], sample_id])
-        chosen = [path for i, path in enumerate(self.hands) if (i % HELD_OUT == 0) == (split == "evaluation")]
-        light, mask = self._ground(rng), np.zeros((SIZE, SIZE), np.uint8)
+        chosen = self._chosen[split]
+        light, mask = self._ground(rng, self._grounds[split]), np.zeros((SIZE, SIZE), np.uint8)
         for label in OTHERS[: int(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES))]:
             layer = _dress(rng, *_cutout(chosen[int(rng.integers(len(chosen)))]))
             _paste(rng, layer, label, light, mask)
         picture = develop(rng, light, mask > 0)
         return Sample(picture, mask, ())
 
-    def _ground(self, rng: Rng) -> Field:
+    def _ground(self, rng: Rng, photographs: Sequence[Path]) -> Field:
         """Draw what is behind: (SIZE, SIZE, 3) linear."""
-        if not self.backgrounds or rng.random() < 0.5:
+        if not photographs or rng.random() < 0.5:
             return draw_background(rng, SIZE)
-        picture = _photograph(self.backgrounds[int(rng.integers(len(self.backgrounds)))])
+        picture = _photograph(photographs[int(rng.integers(len(photographs)))])
         height, width = picture.shape[:2]
         side = min(height, width) * rng.uniform(0.35, 1.0)
         left, top = rng.uniform(0, (width - side, height - side))
         part = images.crop(picture, Box(left, top, left + side, top + side), SIZE)
         return to_light(part[:, ::-1] if rng.random() < 0.5 else part) * np.float32(rng.uniform(0.5, 1.3))
+
+
+def parted(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Give what of pictures trains and what is held out: by a hash of each name, so that one more moves no other.
+
+    Of several at least one is held out; of one none.
+    """
+    numbers = {path: int(sha256(f"{path.parent.parent.name}/{path.name}".encode()).hexdigest(), 16) for path in paths}
+    out = [path for path in paths if numbers[path] % HELD_OUT == 0]
+    if len(out) in (0, len(paths)):
+        out = sorted(paths, key=numbers.__getitem__)[: len(paths) > 1]
+    return {"training": [path for path in paths if path not in out], "evaluation": out}
 
 
 @lru_cache(maxsize=2)

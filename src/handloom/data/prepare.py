@@ -22,7 +22,6 @@ stand behind some persons of the train split, and parts of them are rows of thei
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -38,7 +37,7 @@ from handloom import files, processes
 from handloom.data.npy import NpyWriter
 from handloom.data.rows import HandRow, Place, Prepared, prepare_background, prepare_sample, stored_size
 from handloom.data.source import Source
-from handloom.errors import DataError, EnvironmentFault
+from handloom.errors import DataError
 from handloom.params import PreprocessParams
 
 SPLITS: Final = ("train", "val", "test")
@@ -78,39 +77,41 @@ def prepare(
     total = sum(len(ids) for of in splits for _, ids in of.values()) + parts
     index: list[HandRow] = []
     masked: dict[str, int] = {}
-    try:
-        with (
-            files.whole_folder(folder) as new,
-            processes.pool(workers) as pool,
-            tqdm(total=total, desc="preprocess", unit="sample") as bar,
-        ):
-            for name in ("segment", "pose"):
-                (new / name).mkdir()
-            for split in SPLITS:
-                samples: list[Iterator[Prepared]] = []
-                for number, (source, of) in enumerate(zip(sources, splits, strict=True)):
-                    part, ids = of[split]
-                    place = Place(source, number, split, part)
-                    samples.append(pool.in_order(partial(prepare_sample, place, params, backgrounds), ids))
-                if split == "train":
-                    first = next(number for number, of in enumerate(splits) if of["train"][1])
-                    of_photographs = partial(prepare_background, backgrounds, params, first)
-                    samples.append(pool.in_order(of_photographs, range(parts)))
-                own, masked[split] = _write_split(new, split, params, chain.from_iterable(samples), bar)
-                index += own
-            table = pd.DataFrame([asdict(row) for row in index])
-            where = "+".join(names)
-            _check_bad_fraction(table, where, params.max_bad_fraction)
-            _check_sets(table, where)
-            _write_facts(new, table, masked, names, parts, params)
-            table.to_csv(new / "index.csv", index=False, float_format="%.3f")
-    except BrokenProcessPool as error:
-        raise EnvironmentFault(f"{folder}: a worker died, got '{error}'; free some memory") from None
+    with (
+        files.whole_folder(folder) as new,
+        processes.pool(workers) as pool,
+        tqdm(total=total, desc="preprocess", unit="sample") as bar,
+    ):
+        for name in ("segment", "pose"):
+            (new / name).mkdir()
+        for split in SPLITS:
+            samples: list[Iterator[Prepared]] = []
+            for number, (source, of) in enumerate(zip(sources, splits, strict=True)):
+                part, ids = of[split]
+                place = Place(source, number, split, part)
+                samples.append(pool.in_order(partial(prepare_sample, place, params, backgrounds), ids))
+            if split == "train":
+                first = next((number for number, of in enumerate(splits) if of["train"][1]), 0)
+                of_photographs = partial(prepare_background, backgrounds, params, first)
+                samples.append(pool.in_order(of_photographs, range(parts)))
+            own, masked[split] = _write_split(new, split, params, names, chain.from_iterable(samples), bar)
+            index += own
+        table = pd.DataFrame([asdict(row) for row in index])
+        where = "+".join(names)
+        _check_bad_fraction(table, where, params.max_bad_fraction)
+        _check_sets(table, masked, where)
+        _write_facts(new, table, masked, names, parts, params)
+        table.to_csv(new / "index.csv", index=False, float_format="%.3f")
     return table
 
 
 def _write_split(
-    folder: Path, split: str, params: PreprocessParams, samples: Iterator[Prepared], bar: "tqdm[Any]"
+    folder: Path,
+    split: str,
+    params: PreprocessParams,
+    names: Sequence[str],
+    samples: Iterator[Prepared],
+    bar: "tqdm[Any]",
 ) -> tuple[list[HandRow], int]:
     """Append every sample of a split to its arrays; gives its index rows and how many pictures have a mask."""
     size, crop = params.image_size, stored_size(params)
@@ -141,6 +142,11 @@ def _write_split(
                 segment_ids.append(sample.sample_id)
                 segment_sources.append(sample.source)
                 masked += sample.sample_id >= 0  # not a part of a photograph
+            elif split == "test" and sample.hands:
+                raise DataError(
+                    f"{names[sample.source]}: picture {sample.sample_id} is held out and has keypoints, got no mask to "
+                    "find its hands by; add one, or say in evaluation.txt which pictures are held out"
+                )
             for hand in sample.hands:
                 crops.append(hand.image)
                 keypoints.append(hand.keypoints)
@@ -178,8 +184,12 @@ def _check_bad_fraction(table: pd.DataFrame, where: str, allowed: float) -> None
         )
 
 
-def _check_sets(table: pd.DataFrame, where: str) -> None:
+def _check_sets(table: pd.DataFrame, masked: Mapping[str, int], where: str) -> None:
     for split in SPLITS:
+        if not masked[split]:
+            raise DataError(
+                f"{where}: no picture with a mask for the {split} split, got '0'; add masks, or a source that has some"
+            )
         if not (table.loc[table["split"] == split, "status"] == "kept").any():
             raise DataError(
                 f"{where}: no hand for the {split} split, got '0'; take more samples, or lower "
