@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from handloom import files, images
+from handloom.data.reading import faults
 from handloom.errors import DataError
 from handloom.images import Picture
 from handloom.params import Params
@@ -86,7 +87,7 @@ def _same(exported: Any, trained: Any) -> None:
 
 
 def _pictures(archive: Path, count: int) -> Iterator[Picture]:
-    with zipfile.ZipFile(archive) as members:
+    with faults(str(archive), "must be a zip of pictures", "name another"), zipfile.ZipFile(archive) as members:
         names = sorted(name for name in members.namelist() if name.lower().endswith(PICTURES))
         for place in np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int):
             with members.open(names[place]) as file:

@@ -93,7 +93,7 @@ def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
         canvas = np.zeros((side, side, 3), np.uint8)
         canvas[: picture.shape[0], : picture.shape[1]] = picture
         shown = draw.mask(images.shrink(canvas, finder.size), predicted, small)
-        scored.append((iou, name, draw.enlarge(shown, SHOWN_PX // finder.size)))
+        scored.append((iou, name, draw.enlarge(shown, max(1, SHOWN_PX // finder.size))))
     ious = np.array([iou for iou, _, _ in scored])
     click.echo(
         f"hgr1: {len(ious)} photographs, mask IoU mean {ious.mean():.3f}, median {np.median(ious):.3f}, "

@@ -53,6 +53,23 @@ def test_predict_does_what_can_be_done_and_names_the_rest(inputs: Path, models: 
     ]
 
 
+def test_names_that_are_too_long_or_written_twice_are_left_out(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.jpg", "a.jpg.png", "b.png", "手" * 83 + ".jpg"):
+        Image.new("RGB", (40, 30)).save(folder / name)
+    out = tmp_path / "out"
+    done = handloom("predict", folder, "--models", models, "--out", out, "--masks")
+    assert done.returncode == 3
+    faults = done.stderr.splitlines()
+    assert [line.split(" ")[0] for line in faults] == ["error:", "error:"], done.stderr
+    assert "a.jpg.png: another input is written there too, got" in faults[0]
+    assert faults[0].endswith("rename one")
+    assert faults[1].endswith(": no name for a file, got 'File name too long'; shorten it")
+    rows = [json.loads(line)["file"] for line in (out / "hands.jsonl").read_text().splitlines()]
+    assert rows == ["a.jpg", "b.png"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -109,6 +109,7 @@ def hostile() -> dict[str, bytes]:
         "short.png": png(4000, 4000, zlib.compress(bytes(100))),
         "long.png": png(3, 3, zlib.compress(bytes(50_000_000))),
         "text-bomb.png": good[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(80_000_000))) + good[33:],
+        "fraction.tif": at_a_fraction(),
         "truncated.png": good[: len(good) // 2],
         "truncated.jpg": saved(photograph(), "JPEG")[:400],
         "text.png": b"these are words\n" * 100,
@@ -118,6 +119,14 @@ def hostile() -> dict[str, bytes]:
         "moving.gif": saved(photograph(), "GIF"),
         "printed.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) run\n",
     }
+
+
+def at_a_fraction() -> bytes:
+    """A TIFF whose pixels stand at a place that is no whole number."""
+    plain = saved(photograph(), "TIFF")
+    entry = struct.pack("<HHI", 273, 4, 1)  # of StripOffsets, one LONG
+    assert plain.count(entry) == 1
+    return plain.replace(entry, struct.pack("<HHI", 273, 11, 1))  # a FLOAT
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

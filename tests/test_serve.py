@@ -163,6 +163,15 @@ def test_a_crowd_of_idle_and_slow_ones_keeps_nobody_out(port: int) -> None:
     assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).status_code == 200
 
 
+def test_a_second_request_that_never_ends_is_let_go_too(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.settimeout(PATIENCE_S + 20)
+        line.sendall(b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert line.recv(65536).startswith(b"HTTP/1.1 ")
+        line.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert b"".join(iter(partial(line.recv, 65536), b"")) == b""
+
+
 def test_a_port_in_use_is_one_line(port: int, models: Path) -> None:
     code = "from handloom.cli import main; main()"
     command = [sys.executable, "-c", code, "demo", "--models", str(models), "--port", str(port), "--no-browser"]

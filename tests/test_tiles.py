@@ -62,6 +62,19 @@ def test_a_finger_s_box_is_shared_with_its_hand_s() -> None:
     assert _shared(Box(0, 0, 10, 10), Box(20, 0, 30, 10)) == 0
 
 
+def test_tiles_take_nothing_from_what_the_whole_picture_shows(archive: Path) -> None:
+    finder = HandFinder.load()
+    tiled = TiledFinder.of(finder, 2)
+    count = 0
+    with RhdArchive(archive) as raw:
+        for number in raw.ids("training"):
+            picture = raw.color("training", number)
+            plain, more = finder(picture, 0.5), tiled(picture, 0.5)
+            assert [hand.box for hand in more[: len(plain)]] == [hand.box for hand in plain]
+            count += len(plain)
+    assert count > 20
+
+
 def test_tiles_find_hands_that_the_whole_picture_is_too_small_for(archive: Path) -> None:
     finder = HandFinder.load()
     tiled = TiledFinder.of(finder, 3)

@@ -20,6 +20,8 @@ from handloom.media import Source
 from handloom.results import Row
 from handloom.video import HandTracker
 
+OVERLAYS, MASKS = media.WRITTEN
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -49,7 +51,7 @@ def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
 
     A line is there as soon as its picture is done. Raises EnvironmentFault where a camera or the disk fails.
     """
-    done, kept = Done(), []
+    done, kept, taken = Done(), [], set[Path]()
     with (
         files.disk(wanted.out),
         _lines(wanted.out / "hands.jsonl") as lines,
@@ -57,6 +59,10 @@ def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
     ):
         for source in bar:
             try:
+                for target in _targets(source, wanted):
+                    if target in taken:
+                        raise DataError(f"{source}: another input is written there too, got '{target}'; rename one")
+                    taken.add(target)
                 for row in _frames(finder, source, wanted) if source.moves else _picture(finder, source, wanted):
                     lines.write(json.dumps(row) + "\n")
                     done.num_pictures += 1
@@ -85,33 +91,37 @@ def _picture(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row
     """Give the one row of a picture."""
     picture = media.picture_of(source)
     hands = finder(picture, wanted.min_score)
-    if wanted.overlays:
-        name = source.name if Path(source.name).suffix.lower() in media.PICTURE_SUFFIXES else source.name + ".png"
-        overlay = images.encode(results.overlay(picture, hands), Path(name).suffix)
-        files.write(wanted.out / "overlays" / name, overlay)
-    if wanted.masks:
-        files.write(
-            wanted.out / "masks" / _with(".png", source), images.encode_png(results.mask_picture(picture, hands))
-        )
+    for target in _targets(source, wanted):
+        if target.is_relative_to(wanted.out / OVERLAYS):
+            files.write(target, images.encode(results.overlay(picture, hands), target.suffix))
+        else:
+            files.write(target, images.encode_png(results.mask_picture(picture, hands)))
     yield results.row(source.name, picture, hands)
 
 
 def _frames(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]:
     """Give a row per frame of a video or a camera; Ctrl-C is how a camera ends, and what was written stays."""
     tracker = HandTracker(finder, min_score=wanted.min_score, smooth=wanted.smooth)
+    damaged: DataError | None = None
     with ExitStack() as stack:
         video = stack.enter_context(media.Video(source))
-        target = wanted.out / "overlays" / _with(".mp4", source)
-        write = stack.enter_context(media.written(target, video.rate)) if wanted.overlays else None
+        write = None
+        for target in _targets(source, wanted):
+            write = stack.enter_context(media.written(target, video.rate))
         stopped = stack.enter_context(processes.noted(signal.SIGINT)) if source.path is None else []
         frames = tqdm(video, source.name[-30:], video.num_frames, unit="frame", leave=False, disable=None)
-        for number, (picture, seconds) in enumerate(frames):
-            if stopped:
-                return
-            hands = tracker(picture, seconds)
-            if write:
-                write(results.overlay(picture, hands), seconds)
-            yield results.row(source.name, picture, hands, frame=number, seconds=round(seconds, 4))
+        try:
+            for number, (picture, seconds) in enumerate(frames):
+                if stopped:
+                    return
+                hands = tracker(picture, seconds)
+                if write:
+                    write(results.overlay(picture, hands), seconds)
+                yield results.row(source.name, picture, hands, frame=number, seconds=round(seconds, 4))
+        except DataError as error:
+            damaged = error  # what came before it is shown
+    if damaged:
+        raise damaged
 
 
 def commands(finder: HandFinder, source: Source, min_confidence: float, hold_s: float) -> Iterator[str]:
@@ -126,6 +136,16 @@ def commands(finder: HandFinder, source: Source, min_confidence: float, hold_s: 
                 if name := listeners[hand.id](gesture, seconds):
                     said = {"seconds": round(seconds, 3), "hand": hand.id, "handedness": hand.handedness}
                     yield json.dumps({**said, "gesture": name, "confidence": round(gesture.confidence, 4)})
+
+
+def _targets(source: Source, wanted: Wanted) -> Iterator[Path]:
+    """Give the files that are written of a source, beside its lines."""
+    if wanted.overlays:
+        of_picture = Path(source.name).suffix.lower() in media.PICTURE_SUFFIXES
+        name = _with(".mp4", source) if source.moves else source.name if of_picture else source.name + ".png"
+        yield wanted.out / OVERLAYS / name
+    if wanted.masks and not source.moves:
+        yield wanted.out / MASKS / _with(".png", source)
 
 
 def _with(suffix: str, source: Source) -> str:

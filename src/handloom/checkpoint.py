@@ -57,7 +57,7 @@ def load_model(path: Path, task: str) -> Model:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (FileNotFoundError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a model, got '{error}'; run `dvc repro train`") from None
     try:
         about = json.loads(metadata["handloom"])

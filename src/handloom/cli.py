@@ -46,7 +46,8 @@ def handloom() -> None:
     default=1,
     show_default=True,
     type=click.IntRange(1, 8),
-    help="Look at N x N parts of each picture too: finds smaller hands, and more that are none.",
+    help="Look at N parts of the longer side too, and as many as fit of the other: finds smaller hands, and more "
+    "that are none.",
 )
 def predict(
     inputs: tuple[str, ...], out: Path, models: str | None, int8: bool, tiles: int, **options: bool | float
@@ -58,7 +59,7 @@ def predict(
     """
     from handloom import media
 
-    sources = media.find(inputs, leave_out=out)
+    sources = media.find(inputs, [out / folder for folder in media.WRITTEN])
 
     from handloom import batch
     from handloom.inference import HandFinder

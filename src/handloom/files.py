@@ -1,5 +1,6 @@
 """Whole files or none, and the hashes that DVC gives them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -13,10 +14,12 @@ from handloom.errors import DataError, EnvironmentFault
 
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """Turn what a disk refuses within the with-block into EnvironmentFault."""
+    """Turn what a disk refuses within the with-block into EnvironmentFault, a name that is too long into DataError."""
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise DataError(f"{path}: no name for a file, got '{error.strerror}'; shorten it") from None
         raise EnvironmentFault(
             f"{path}: cannot be written, got '{error.strerror or error}'; free some space or rights"
         ) from None
@@ -28,7 +31,8 @@ def write(path: Path, content: bytes | str) -> None:
     Raises EnvironmentFault where the disk refuses.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    short = hashlib.md5(os.fsencode(path.name)).hexdigest()[:12]  # the name itself may be as long as names can be
+    temporary = path.with_name(f".{short}.{os.getpid()}.part")
     try:
         with disk(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 import warnings
 from pathlib import Path
 from typing import IO
@@ -55,7 +56,7 @@ def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS)
         raise DataError(f"{name}: no such picture, got 'nothing'; check the path") from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not a readable picture, got 'an unknown kind'; replace it") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, OverflowError, SyntaxError, TypeError, ValueError, struct.error) as error:
         raise DataError(f"{name}: not a readable picture, got '{error}'; replace it") from None
 
 
@@ -83,9 +84,16 @@ def encode_png(picture: Picture) -> bytes:
 
 
 def encode(picture: Picture, suffix: str) -> bytes:
-    """Give the bytes of a picture file of the kind that a suffix names, `.jpg` for one."""
+    """Give the bytes of a picture file of the kind that a suffix names, `.jpg` for one.
+
+    Raises DataError where that kind holds no such picture.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, Image.registered_extensions()[suffix.lower()], quality=90)
+    try:
+        Image.fromarray(picture).save(buffer, Image.registered_extensions()[suffix.lower()], quality=90)
+    except (OSError, ValueError) as error:
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise DataError(f"picture: {suffix} cannot hold it, got '{size}', {error}; take another kind") from None
     return buffer.getvalue()
 
 

@@ -201,7 +201,10 @@ class HandFinder:
         return cls(segment, pose, KeypointNets(folder))
 
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
-        """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list."""
+        """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list.
+
+        One that several regions show stands where its surest one does.
+        """
         return self.hands(picture, self.regions(picture), min_score)
 
     def hands(self, picture: Picture, regions: Regions, min_score: float) -> list[Hand]:

@@ -19,6 +19,8 @@ from handloom.images import Picture
 
 PICTURE_SUFFIXES: Final = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 VIDEO_SUFFIXES: Final = frozenset([".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"])
+WRITTEN: Final = ("overlays", "masks")
+"""Folders below that of the results that hold pictures and videos: they are no inputs."""
 CAMERA: Final = "camera:"
 """`camera:0` is the first camera."""
 
@@ -46,13 +48,13 @@ class Source:
         return str(self.path or self.name)
 
 
-def find(words: Sequence[str], leave_out: Path | None = None) -> list[Source]:
+def find(words: Sequence[str], leave_out: Sequence[Path] = ()) -> list[Source]:
     """Give what a person names, each once: files as they are, all pictures and videos of folders and globs, cameras.
 
-    Folders and globs give nothing that is hidden or lies in the folder `leave_out`, where results go. Raises
+    Folders and globs give nothing that is hidden or lies in a folder of `leave_out`, where results go. Raises
     ParamsError where a word names nothing.
     """
-    skipped = Path(os.path.abspath(leave_out)) if leave_out else None  # noqa: PTH100 - `absolute` keeps `..`
+    skipped = [Path(os.path.abspath(folder)) for folder in leave_out]  # noqa: PTH100 - `absolute` keeps `..`
     cameras = {_camera(word): None for word in words if word.startswith(CAMERA)}
     found = {
         Path(os.path.abspath(path)): path  # noqa: PTH100
@@ -73,11 +75,15 @@ def _camera(word: str) -> Source:
     return Source(f"camera-{int(number)}", None, int(number))
 
 
-def _paths(word: str, skipped: Path | None) -> list[Path]:
+def _paths(word: str, skipped: Sequence[Path]) -> list[Path]:
     path = Path(word)
-    if path.is_file():
+    try:
+        is_file, exists = path.is_file(), path.exists()
+    except OSError as error:  # a name that is too long, a folder that others may not look into
+        raise ParamsError(f"input: cannot be looked at, got '{error.strerror}'; check {word[:60]}") from None
+    if is_file:
         return [path]
-    if not path.exists() and not glob.has_magic(word):
+    if not exists and not glob.has_magic(word):
         raise ParamsError(f"input: no such file or folder, got '{word}'; check the path")
     pattern = f"{glob.escape(word)}/**/*" if path.is_dir() else word
     root = path if path.is_dir() else Path()
@@ -89,11 +95,24 @@ def _paths(word: str, skipped: Path | None) -> list[Path]:
     return media
 
 
-def _is_media(path: Path, root: Path, skipped: Path | None) -> bool:
+def _is_media(path: Path, root: Path, skipped: Sequence[Path]) -> bool:
     below = path.relative_to(root) if path.is_relative_to(root) else path
     hidden = any(part.startswith(".") and part not in (".", "..") for part in below.parts)
-    taken = skipped is not None and Path(os.path.abspath(path)).is_relative_to(skipped)  # noqa: PTH100
+    taken = any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in skipped)  # noqa: PTH100
     return path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and not hidden and not taken and path.is_file()
+
+
+MAX_RATE: Final = 240.0
+"""Frames a second; a file that says more gives its clock's rate."""
+
+
+def _check_name(path: Path | None) -> None:
+    """Raise DataError for a name that is no UTF-8: OpenCV ends the process there."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise DataError(f"{shown}: a video's name must be UTF-8, got other bytes; rename it") from None
 
 
 class Frame(NamedTuple):
@@ -110,6 +129,7 @@ class Video:
     def __init__(self, source: Source) -> None:
         """Open it; raises DataError for a file, EnvironmentFault for a camera."""
         self.source = source
+        _check_name(source.path)
         self._capture = cv2.VideoCapture(str(source.path)) if source.path else cv2.VideoCapture(source.camera or 0)
         if not self._capture.isOpened():
             raise self._fault("not there or in use", "try another number", "not a readable video", "replace it")
@@ -121,15 +141,21 @@ class Video:
 
     @property
     def rate(self) -> float:
-        """Frames per second, 30 where the file does not say."""
+        """Frames per second, 30 where the file does not say, or gives that of its clock."""
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        return rate if 1 <= rate <= 1000 else 30.0
+        return rate if 1 <= rate <= MAX_RATE else 30.0
 
     @property
     def num_frames(self) -> int | None:
-        """How many frames the file says it has; None for a camera."""
+        """How many frames the file says it has, or its length times its rate; None for a camera."""
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         return count if self.source.path and count > 0 else None
+
+    @property
+    def _length(self) -> float:
+        """Seconds that the file says it lasts, 0 where it does not say."""
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return (self.num_frames or 0) / rate if rate > 0 else 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         begun = time.monotonic()
@@ -143,12 +169,12 @@ class Video:
             last = stamp if stamp > last else last + 1 / self.rate
             yield Frame(np.ascontiguousarray(picture[..., ::-1]), last)
             count += 1
-        if not count:
+        if not count or not self.source.path:  # a camera does not end
             raise self._fault("gives nothing", "see that no other program has it", "not a readable video", "replace it")
-        if self.num_frames and count < 0.9 * self.num_frames:  # containers only estimate how many there are
-            raise DataError(
-                f"{self.source}: damaged, got '{count} of {self.num_frames} frames'; what came before it is done"
-            )
+        # by time: some containers know no number of frames, and their rate need not be steady
+        if (lasted := last + 1 / self.rate) < 0.9 * self._length:
+            what = f"'{lasted:.1f} of {self._length:.1f} s'"
+            raise DataError(f"{self.source}: damaged, got {what}; what came before it is done")
 
     def __enter__(self) -> "Video":
         return self
@@ -171,6 +197,7 @@ def written(path: Path, rate: float) -> Iterator[Write]:
     Raises DataError where no video can be made of such pictures, EnvironmentFault where the disk fails.
     """
     rate = round(rate, 2) if rate <= 60 else round(rate)  # MPEG-4 counts time in at most 1 / 65535 s
+    _check_name(path)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     writer: list[cv2.VideoWriter] = []
@@ -183,6 +210,7 @@ def written(path: Path, rate: float) -> Iterator[Write]:
             height, width = even.shape[:2]
             writer.append(cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height)))
             if not writer[0].isOpened():
+                writer.pop()
                 raise DataError(f"{path}: no video can be made of it, got '{width}x{height}'; use --no-overlays")
         while count <= seconds * rate + 0.01:  # a camera's frames come as they like
             writer[0].write(np.ascontiguousarray(even[..., ::-1]))

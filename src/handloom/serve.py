@@ -156,6 +156,12 @@ class Impatient(H11Protocol):
         if self._deadline is not None and self.headers is not before:
             self._deadline.cancel()
 
+    def on_response_complete(self) -> None:
+        """Wait for the next head."""
+        if not self.transport.is_closing():
+            self._deadline = self.loop.call_later(PATIENCE_S, self.transport.close)
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         if self._deadline is not None:

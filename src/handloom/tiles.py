@@ -16,7 +16,7 @@ from handloom.images import Picture
 from handloom.inference import MIN_SCORE, Hand, HandFinder, Regions
 
 OVERLAP: Final = 0.2
-"""Of a tile's side that its neighbour sees too: a hand of that size is whole in one of them."""
+"""Of a tile's side that its neighbour sees too: a hand of up to about that size is whole in one of them."""
 CUT_PX: Final = 2.0
 """A box that comes so near to a tile's edge inside the picture, in pixels of the net's, is of a hand that is cut."""
 SAME_HAND: Final = 0.4
@@ -55,9 +55,12 @@ class TileRegions(Regions):
 
 
 class TiledFinder(HandFinder):
-    """A HandFinder that looks at `tiles` parts of a picture's longer side too, and at as many as fit of the shorter."""
+    """A HandFinder that looks at `tiles` parts of a picture's longer side too, and at as many as fit of the shorter.
 
-    tiles: int
+    What the whole picture shows stays; a part adds the hands that nothing else shows.
+    """
+
+    tiles: int = 1
 
     @classmethod
     def of(cls, finder: HandFinder, tiles: int) -> Self:
@@ -67,17 +70,17 @@ class TiledFinder(HandFinder):
         return tiled
 
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
-        """Give the hands of a (H, W, 3) uint8 RGB picture, the largest first; of one seen twice the surer."""
-        hands = super().__call__(picture, min_score)
+        """Give the hands of a (H, W, 3) uint8 RGB picture, those of the whole first, then the surest first."""
+        kept, more = super().__call__(picture, min_score), list[Hand]()
         for tile in tiles_of(picture.shape[0], picture.shape[1], self.tiles):
             said = self.regions(picture[_inside(tile)])
             part = TileRegions(**vars(said), tile=tile, size=(picture.shape[0], picture.shape[1]))
-            hands += [hand for hand in self.hands(picture, part, min_score) if not part.cut(hand.box)]
-        kept: list[Hand] = []
-        for hand in sorted(hands, key=lambda hand: -hand.score):
-            if all(_shared(hand.box, other.box) <= SAME_HAND for other in kept):
+            more += [hand for hand in self.hands(picture, part, min_score) if not part.cut(hand.box)]
+        for hand in sorted(more, key=lambda hand: -hand.score):
+            others = (other for other in kept if other.regions is not hand.regions)  # who parted two is right
+            if all(_shared(hand.box, other.box) <= SAME_HAND for other in others):
                 kept.append(hand)
-        return sorted(kept, key=lambda hand: -hand.box.width * hand.box.height)
+        return kept
 
 
 def tiles_of(height: int, width: int, count: int) -> Iterator[Box]:

@@ -49,6 +49,8 @@ def checked(root: Path) -> Iterator[Checked]:
 
 def bundled() -> Checked:
     """Check the nets that come with the package against SHA256SUMS."""
+    if not SUMS.exists():
+        raise DataError(f"{SUMS}: no such file, got no sums of the bundled nets; install the package again")
     faults, lines = [], SUMS.read_text().splitlines()
     for line in lines:
         expected, name = line.split()
@@ -76,8 +78,9 @@ def _locked(root: Path) -> dict[str, Any]:
     path = root / LOCK
     try:
         stages: dict[str, Any] = YAML(typ="safe").load(path)["stages"]
-        if not all(isinstance(each["path"], str) for stage in stages.values() for each in stage.get("outs", [])):
-            raise TypeError("an output without a path")
+        named = (each for stage in stages.values() for kind in ("outs", "deps") for each in stage.get(kind, []))
+        if not all(isinstance(each["path"], str) for each in named):
+            raise TypeError("an output or a dependency without a path")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; stand in the repository's root, or run `dvc repro`") from None
     except (YAMLError, KeyError, TypeError, AttributeError) as error:
@@ -91,7 +94,10 @@ def _order(root: Path) -> list[str]:
     if not path.exists():
         return []
     names = []
-    for name, stage in YAML(typ="safe").load(path)["stages"].items():
-        items = [item for each in stage.get("matrix", {}).values() for item in each]
-        names += [f"{name}@{item}" for item in items] or [name]
+    try:
+        for name, stage in YAML(typ="safe").load(path)["stages"].items():
+            items = [item for each in stage.get("matrix", {}).values() for item in each]
+            names += [f"{name}@{item}" for item in items] or [name]
+    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no stages, got '{' '.join(str(error).split())}'; restore it from git") from None
     return names

@@ -63,7 +63,7 @@ def _load(folder: Path, name: str) -> Any:
         return np.load(path, mmap_mode="r")
     except FileNotFoundError:
         raise DataError(f"{path}: no such array; run `python -m pipeline.stage preprocess`") from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise DataError(f"{path}: not a whole .npy file, {error}; run `dvc repro preprocess`") from None
 
 
