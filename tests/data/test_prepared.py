@@ -205,11 +205,14 @@ class OutsideUnmasked(Unmasked):
         return Sample(full.picture, None, full.hands) if split == "evaluation" else full
 
 
-class HeldOut(Photographs):
-    """All are."""
+class KeypointsAlone(Unmasked):
+    """No mask but for the one that is held out."""
 
     def ids(self, split: str) -> list[int]:
-        return [] if split == "training" else [2]
+        return [0, 3, 6, 9] if split == "training" else [2]
+
+    def sample(self, split: str, sample_id: int) -> Sample:
+        return super().sample(split, sample_id if split == "evaluation" else 0)
 
 
 def test_what_cannot_be_scored_stops_before_any_training(archive: Path, params: Params, tmp_path: Path) -> None:
@@ -218,8 +221,8 @@ def test_what_cannot_be_scored_stops_before_any_training(archive: Path, params: 
         DataError, match=r"mine: picture 2 is held out and has keypoints, got no mask .* evaluation\.txt"
     ):
         prepare([RhdSource("synthetic", archive), OutsideUnmasked()], own, chosen, workers=1)
-    with pytest.raises(DataError, match="mine: no picture with a mask for the train split, got '0'"):
-        prepare([HeldOut()], own, chosen, workers=1)
+    with pytest.raises(DataError, match="mine: no picture with a mask for the train split, got '0'; add masks"):
+        prepare([KeypointsAlone()], own, chosen, workers=1)
 
 
 def test_a_marked_hand_takes_its_own_region_whatever_its_side() -> None:

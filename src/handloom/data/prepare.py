@@ -186,14 +186,14 @@ def _check_bad_fraction(table: pd.DataFrame, where: str, allowed: float) -> None
 
 def _check_sets(table: pd.DataFrame, masked: Mapping[str, int], where: str) -> None:
     for split in SPLITS:
-        if not masked[split]:
-            raise DataError(
-                f"{where}: no picture with a mask for the {split} split, got '0'; add masks, or a source that has some"
-            )
         if not (table.loc[table["split"] == split, "status"] == "kept").any():
             raise DataError(
                 f"{where}: no hand for the {split} split, got '0'; take more samples, or lower "
                 "preprocess.min_hand_pixels or preprocess.val_fraction"
+            )
+        if not masked[split]:
+            raise DataError(
+                f"{where}: no picture with a mask for the {split} split, got '0'; add masks, or a source that has some"
             )
 
 
