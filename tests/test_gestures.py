@@ -58,8 +58,7 @@ def test_poses_have_their_names(name: str, left: bool, degrees: float, net: Perc
     assert gestures.gesture_of(seen(name, degrees, left=left), net).name == POSES[name]
 
 
-# not a pinch of the little finger: the other three are up, and some call that three
-@pytest.mark.parametrize("name", ["pinch", "pinch_middle", "pinch_ring", *POSES])
+@pytest.mark.parametrize("name", ["pinch", "pinch_middle", "pinch_ring", "pinch_little", *POSES])
 def test_the_bundled_net_knows_them_too(name: str) -> None:
     said = [gestures.gesture_of(seen(name, degrees, left=left)).name for degrees in (0, 140) for left in (False, True)]
     assert said.count(POSES.get(name, "none")) >= 3
