@@ -57,6 +57,12 @@ def opened(params: Params, raw: Path = layout.RAW) -> "list[Source]":
 
 
 def opened_like(names: Sequence[str], params: Params) -> "list[Source]":
-    """Give the sources of arrays in the arrays' order: DVC does not see that of params.yaml change."""
+    """Give the sources of arrays in the arrays' order: DVC does not see that of params.yaml change.
+
+    Raises DataError where the arrays are of other sources.
+    """
     by_name = {source.name: source for source in opened(params)}
+    if set(by_name) != set(names):
+        what = f"{layout.PREPARED}: must be of the sources in {layout.PARAMS}, {', '.join(by_name)}"
+        raise DataError(f"{what}, got '{', '.join(names)}'; run `dvc repro preprocess`")
     return [by_name[name] for name in names]

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from handloom import images
 from handloom.checkpoint import Resume
+from handloom.errors import DataError
 from handloom.params import Params
 from handloom.tasks import TASKS
 from handloom.tracking import Nobody
@@ -142,3 +143,5 @@ def test_sources_keep_their_arrays_order_whatever_params_say(tmp_path: Path, mon
         params = Params.parse({**raw, "sources": dict.fromkeys(order, 1.0)}, "p")
         found = sources.opened_like(["alpha", "beta"], params)
         assert [int(source.picture("training", 0).mean()) for source in found] == [40, 220]
+    with pytest.raises(DataError, match=r"must be of the sources in params\.yaml, beta, alpha, got 'alpha'; run `dvc"):
+        sources.opened_like(["alpha"], params)
