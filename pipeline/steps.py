@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from handloom import files
-from handloom.errors import Abandoned, ParamsError
+from handloom.errors import Abandoned, DataError, ParamsError
 from handloom.params import ArchiveParams, Params
 from handloom.tracking import Run
 from pipeline import layout, runs, summary
@@ -148,6 +148,7 @@ def evaluate() -> None:
 
     masks, hands = (task.data.load(layout.prepared(task.name), "test") for task in (SEGMENT, POSE))
     segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
+    curves = {task: _curve(task.name) for task in (SEGMENT, POSE)}
     size, resamples, count = params.batch_size, params.resamples, params.num_pictures
     of_masks = evaluation.evaluate_segment(
         segment, masks, size, flip=params.flip_test, scales=params.mask_scales, resamples=resamples
@@ -161,8 +162,7 @@ def evaluate() -> None:
     )
     crops = plots.crop_pictures(HandFinder(segment, pose), shown)
     figures = {
-        "curves_segment": plots.training_curves(SEGMENT, pd.read_csv(layout.training_curve("segment"))),
-        "curves_pose": plots.training_curves(POSE, pd.read_csv(layout.training_curve("pose"))),
+        **{f"curves_{task.name}": plots.training_curves(task, curve) for task, curve in curves.items()},
         "crops": crops,
         "masks": plots.mask_pictures(of_masks.predictions, masks, count),
         "worst": plots.worst_masks(of_masks.predictions, masks, of_masks.samples["iou"].to_numpy()),
@@ -180,6 +180,15 @@ def evaluate() -> None:
             files.write(layout.PLOTS / f"{name}.csv", _csv(table))
     runs.track_evaluation(scores, params.model_dump())
     summary.say_scores(scores, facts_of=segment.about["facts"])
+
+
+def _curve(net: str) -> pd.DataFrame:
+    """Read what a net's training wrote of its validations; raises DataError."""
+    path = layout.training_curve(net)
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a training's curve, got '{error}'; run `dvc repro train@{net}`") from None
 
 
 def gestures() -> None:

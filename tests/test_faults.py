@@ -263,6 +263,23 @@ def test_evaluating_without_a_model(workplace: Path, prepared: Path) -> None:
     assert said.startswith("error: models/segment.safetensors: not a model")
 
 
+@pytest.mark.parametrize("curve", [None, "", 'a\n"'])
+def test_evaluating_without_a_curve(curve: str | None, workplace: Path, prepared: Path, models: Path) -> None:
+    shutil.copytree(prepared, workplace / "data" / "prepared")
+    shutil.copytree(models, workplace / "models")
+    (workplace / "plots").mkdir(exist_ok=True)
+    for net, text in (("segment", "step\n1\n"), ("pose", curve)):
+        path = workplace / "plots" / f"train_{net}.csv"
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+    code, said = stage(workplace, "evaluate")
+    assert code == 3, said
+    assert said.startswith("error: plots/train_pose.csv: not a training's curve")
+    assert said.endswith("run `dvc repro train@pose`")
+    assert "\n" not in said
+
+
 def test_the_rhd_source_accepts_a_zip_that_is_there(workplace: Path, archive: Path) -> None:
     edit(workplace, "synthetic: 1.0           #", "synthetic: null\n  rhd: 1.0 #")
     edit(workplace, "  rhd: null                #", "  #")
