@@ -2,13 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from handloom import gestures
 from handloom.checkpoint import Model, load_model
 from handloom.data.rhd import SPLITS, RhdArchive
 from handloom.errors import CheckpointError
 from handloom.geometry import Box
-from handloom.inference import HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
+from handloom.inference import HAND, HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
 from handloom.models.upright import single
 from handloom.params import BEFORE
 from handloom.perceptron import Perceptron
@@ -50,10 +51,6 @@ def test_no_hand_is_seen_in_the_padding() -> None:
     assert (maps[:, 1] == 3).all()
     assert (maps[0, 0, :3] == 3).all()
     assert (maps[0, 0, 3:] == -10).all()
-
-
-def test_the_surety_of_a_hand_is_its_pixels_mean_probability() -> None:
-    assert np.isclose(regions("1. ..", 2, 2).surety(1), 1 / (1 + np.exp(-4.0)))
 
 
 def test_regions_that_are_read_alike_are_parts_of_one_hand() -> None:
@@ -102,7 +99,17 @@ def test_a_known_hand_is_read_once_and_as_it_stands(models: Path) -> None:
     x, y = standing.keypoints_px.T
     apart = np.linalg.norm(lying.keypoints_px - np.stack([99 - y, x], axis=1), axis=1)
     assert (apart < 0.1).mean() > 0.8  # a map of two peaks may be read either way
-    assert abs(lying.hand - standing.hand) < 0.001
+    assert abs(lying.score - standing.score) < 0.001
+
+
+def test_a_score_is_of_both_looks_at_a_hand(models: Path) -> None:
+    finder, picture = HandFinder.load(models), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    looks: list[float] = []
+    single(finder.pose.net).register_forward_hook(lambda *args: looks.append(float(args[2].numbers[0, HAND])))
+    (reading,) = finder.read(picture, [Box(0, 0, 100, 100)])
+    first, second = looks
+    assert first != pytest.approx(second, abs=1e-4)
+    assert reading.score == pytest.approx(expit((first + second) / 2), abs=1e-6)
 
 
 def test_nets_of_another_version_are_named(models: Path) -> None:
@@ -118,7 +125,7 @@ def test_nets_of_another_version_are_named(models: Path) -> None:
 
 def test_a_reading_says_what_is_likelier() -> None:
     reading = Reading(
-        np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2, hand=1.0, nets=KeypointNets()
+        np.zeros((2, 2), np.float32), np.array([0.4, 0.6], np.float32), right=0.2, score=1.0, nets=KeypointNets()
     )
     assert reading.visible.tolist() == [False, True]
     assert reading.handedness == "left"

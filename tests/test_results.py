@@ -15,7 +15,7 @@ REGIONS = Regions(np.full((8, 8), 4.0, np.float32), np.repeat([[1] * 4 + [2] * 4
 POINTS = np.arange(42, dtype=np.float32).reshape(21, 2) / 10
 SEEN = np.array([0.9] * 20 + [0.1], np.float32)
 HANDS = [
-    Hand(POINTS, SEEN, 0.75, 1.0, box, 0.875, REGIONS, n, nets=KeypointNets())
+    Hand(POINTS, SEEN, 0.75, 0.875, box, REGIONS, n, nets=KeypointNets())
     for n, box in ((1, Box(0, 0, 4, 4)), (2, Box(4, 0, 8, 4)))
 ]
 

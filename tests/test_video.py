@@ -32,7 +32,7 @@ class World:
         if self.hidden:
             return []
         box = Box(0, 0, 1, 1)
-        return [Hand(place, SEEN, 1.0, 1.0, box, 1.0, NOWHERE, 1, nets=OWN) for place in self.places]
+        return [Hand(place, SEEN, 1.0, 1.0, box, NOWHERE, 1, nets=OWN) for place in self.places]
 
     def read(self, picture: Any, crops: list[Box], before: list[Reading]) -> list[Reading]:
         said = []

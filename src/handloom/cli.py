@@ -32,7 +32,7 @@ def handloom() -> None:
 @_int8
 @click.option(
     "--min-score",
-    default=0.95,
+    default=0.99,
     show_default=True,
     type=click.FloatRange(0, 1),
     help="Leave out hands below; in videos those first seen with less.",

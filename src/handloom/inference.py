@@ -23,16 +23,18 @@ from handloom.params import PoseParams, SegmentParams
 from handloom.perceptron import Perceptron
 from handloom.prediction import device_of
 from handloom.skeleton import MIDDLE_MCP, WRIST
-from handloom.tasks import POSE, SEGMENT, params_of, read_masks, read_pose
+from handloom.tasks import POSE, POSE_NUMBERS, SEGMENT, params_of, read_masks, read_pose
 
-MIN_SCORE: Final = 0.95
-"""Hands with a lower score are not reported: of 100 photographs without one 1 to 3 then show one, 9 at 0.9."""
+MIN_SCORE: Final = 0.99
+"""Hands with a lower score are not reported: of 100 photographs without one 1 to 3 then show one, 8 at 0.95."""
 BUNDLED: Final = Path(__file__).parent / "weights"
 """Nets that come with the package; `python -m pipeline.bundle` puts others in their place."""
 SAME_HAND: Final = 0.2
 """Mean distance of keypoints, over the hand's extent, below which two regions are parts of one hand."""
 NO_HAND: Final = 10.0
 """Logit of what is surely none."""
+HAND: Final = POSE_NUMBERS["hand"]
+"""Place of the pose net's logit of a hand."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,6 @@ class Regions:
         size = (self.width, self.height)
         return np.asarray(Image.fromarray(own).resize(size, Image.Resampling.BILINEAR, box=edges)) > 0
 
-    def surety(self, hand: int) -> float:
-        """Give the mean probability of hand over a hand's pixels, 0.5 to 1."""
-        return float((1 / (1 + np.exp(-self.logits[self.labels == hand]))).mean())
-
 
 @dataclass(frozen=True)
 class KeypointNets:
@@ -116,7 +114,7 @@ class Reading:
     """(21,) probability that each keypoint is visible, calibrated on validation data."""
     right: float
     """Probability that it is a right hand, calibrated likewise. A mirrored picture shows a right hand as a left one."""
-    hand: float
+    score: float
     """How sure the net is that the crop shows a hand at all, 0 to 1."""
     nets: KeypointNets = field(repr=False, kw_only=True)
 
@@ -149,8 +147,6 @@ class Hand(Reading):
 
     box: Box
     """Around its mask, px of the picture."""
-    score: float
-    """How sure the finding is, 0 to 1: the mask's mean probability times `hand`."""
     regions: Regions = field(repr=False)
     label: int
     """Its number in `regions`."""
@@ -213,13 +209,13 @@ class HandFinder:
         readings = self.read(picture, [box.square(self.crop_scale) for box in boxes])
         if not readings:
             return []
-        scores = np.array([regions.surety(label) * reading.hand for label, reading in enumerate(readings, start=1)])
+        scores = np.array([reading.score for reading in readings])
         owners = _owners(readings, scores) if len(readings) > 1 else np.zeros(1, np.intp)
         if (owners != np.arange(len(owners))).any():
             regions = regions.numbered(owners + 1)
             boxes = [regions.box(i + 1) if i in owners else box for i, box in enumerate(boxes)]
         return [
-            Hand(**vars(readings[i]), box=boxes[i], score=float(scores[i]), regions=regions, label=i + 1)
+            Hand(**vars(readings[i]), box=boxes[i], regions=regions, label=i + 1)
             for i in np.unique(owners)
             if scores[i] >= min_score
         ]
@@ -268,8 +264,9 @@ class HandFinder:
         if first is None:
             first = said_by(net, shown)
         elif len(lying):
-            for one, other in zip(first, said_by(net, [shown[i] for i in lying]), strict=True):
-                one[lying] = other
+            maps, numbers = said_by(net, [shown[i] for i in lying])
+            numbers[:, HAND] = (numbers[:, HAND] + first[1][lying, HAND]) / 2  # two looks tell hands from clutter best
+            first[0][lying], first[1][lying] = maps, numbers
         said = read_pose(*first, self._pose_params, size)
         return {**said, "keypoints": (said["keypoints"] - centre) @ rotations.swapaxes(1, 2) + centre}
 

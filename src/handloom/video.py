@@ -17,7 +17,7 @@ LOOK_EVERY_S: Final = 0.5
 FORGET_AFTER_S: Final = 0.7
 """A hand that is found again within this time keeps its id."""
 MIN_HAND: Final = 0.5
-"""How sure the net must be that a followed hand is still there."""
+"""How sure the net must be that a followed hand is still there; the least score counts where one is first seen."""
 CROP_OVER_EXTENT: Final = 1.5
 """Side of a training crop over the longer side of its keypoints' box: 1.2 to 1.7, median 1.5."""
 SAME_HAND: Final = 0.4
@@ -74,8 +74,6 @@ class TrackedHand(Reading):
     """Stays with the hand from frame to frame."""
     box: Box
     """Around its keypoints, px of the frame."""
-    score: float
-    """How sure the net is that it is a hand, `MIN_HAND` to 1: the least score counts where a hand is first seen."""
 
 
 @dataclass
@@ -117,7 +115,7 @@ class HandTracker:
         known: list[_Track] = []
         before: list[Reading] = [track.hand for track in followed]
         for track, reading in zip(followed, self.finder.read(picture, crops, before), strict=True):
-            sure = reading.hand >= MIN_HAND and _within(picture, reading)
+            sure = reading.score >= MIN_HAND and _within(picture, reading)
             if sure and not any(_same(reading, other.hand) for other in known):
                 self._see(track, reading, seconds)
                 known.append(track)
@@ -129,7 +127,7 @@ class HandTracker:
         near = [track for track in self._tracks if _same(found, track.hand)]
         if any(not track.lost for track in near):
             return
-        reading = Reading(found.keypoints_px, found.keypoint_confidence, found.right, found.hand, nets=found.nets)
+        reading = Reading(found.keypoints_px, found.keypoint_confidence, found.right, found.score, nets=found.nets)
         if not near:
             near = [_Track(number := next(self._ids), _tracked(number, reading), seconds)]
             self._tracks += near
@@ -144,7 +142,7 @@ class HandTracker:
 
 
 def _tracked(number: int, reading: Reading) -> TrackedHand:
-    return TrackedHand(**vars(reading), id=number, box=Box.around(reading.keypoints_px), score=reading.hand)
+    return TrackedHand(**vars(reading), id=number, box=Box.around(reading.keypoints_px))
 
 
 def _within(picture: Picture, reading: Reading) -> bool:

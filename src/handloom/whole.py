@@ -11,7 +11,7 @@ from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
 from handloom import masks, warp
-from handloom.inference import NO_HAND, SAME_HAND, HandFinder
+from handloom.inference import HAND, NO_HAND, SAME_HAND, HandFinder
 from handloom.models.unet import Output
 from handloom.models.upright import Upright, single, turned, turns_of
 from handloom.params import PoseParams, SegmentParams
@@ -51,10 +51,8 @@ class Whole(nn.Module):
 
     def forward(self, picture: Tensor, min_score: Tensor) -> Hands:
         """Give the hands of one picture."""
-        logits, own = self._find(picture)
-        surety = (logits.sigmoid() * own).sum(dim=(1, 2)) / own.sum(dim=(1, 2)).clamp(min=1)
-        keypoints, right, hand = self._read(picture, self._boxes(picture, own))
-        scores = surety * hand
+        own = self._find(picture)
+        keypoints, right, scores = self._read(picture, self._boxes(picture, own))
         owners, numbers = _owners(keypoints[..., :2], scores), torch.arange(own.shape[0])
         pixels = ((owners == numbers[:, None]).float() @ own.flatten(1).float()).view_as(own)  # each owner's
         enough = own.sum(dim=(1, 2)) >= masks.MIN_SHARE * self.size**2
@@ -71,8 +69,8 @@ class Whole(nn.Module):
         boxes: Tensor = (_tight(own) * step).minimum(edges)
         return boxes
 
-    def _find(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Give logits (S, S) and each hand's pixels (N, S, S), largest first; N >= 1, so one may have none."""
+    def _find(self, picture: Tensor) -> Tensor:
+        """Give each hand's pixels (N, S, S), largest first; N >= 1, so one may have none."""
         maps = self.segment(_shrunk(picture, self.size)[None]).maps
         maps = _without_padding(maps, picture.shape[0], picture.shape[1])
         where = mask_maps(self.mask_params)
@@ -92,7 +90,7 @@ class Whole(nn.Module):
         places = order[enough.nonzero().squeeze(1)]
         torch._check(places.shape[0] >= 1)
         torch._check(places.shape[0] <= MAX_HANDS)
-        return logits, own[places]
+        return own[places]
 
     def _said(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         said: Output = single(self.pose)(crops)
@@ -105,8 +103,11 @@ class Whole(nn.Module):
         corner = centre - side / 2
         crops = _cropped(picture, corner, side, self.crop_size)
         if isinstance(self.pose, Upright):  # the same for all: a graph has no crops that it leaves out
-            turns = turns_of(Output(*self._said(crops)))
-            said = read_pose(*self._said(turned(crops, turns).round()), self.pose_params, self.crop_size)
+            first = Output(*self._said(crops))
+            turns = turns_of(first)
+            maps, numbers = self._said(turned(crops, turns).round())
+            numbers[:, HAND] = (numbers[:, HAND] + first.numbers[:, HAND]) / 2
+            said = read_pose(maps, numbers, self.pose_params, self.crop_size)
             said["keypoints"] = warp.turned_back(said["keypoints"], turns, self.crop_size)
         else:
             said = read_pose(*self._said(crops), self.pose_params, self.crop_size)
