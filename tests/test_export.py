@@ -10,11 +10,12 @@ import torch
 
 from handloom import export, onnx_net
 from handloom.checkpoint import load_model
-from handloom.errors import CheckpointError
+from handloom.errors import CheckpointError, ParamsError
 from handloom.inference import HandFinder
 from handloom.params import Params
 from handloom.skeleton import NAMES
 from handloom.tasks import POSE, TASKS, Task
+from handloom.tiles import TiledFinder
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -27,6 +28,40 @@ def test_an_exported_net_says_what_torch_says(name: str, batch: int, models: Pat
     for one, other in zip(said, true, strict=True):
         assert one.shape == other.shape
         assert torch.allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "int8.onnx"])
+def test_an_exported_mask_net_takes_pictures_of_any_size(suffix: str, models: Path, exported: Path) -> None:
+    net = onnx_net.load_onnx(exported / f"segment.{suffix}", "segment").net
+    for size in (64, 192):
+        pictures = torch.randint(0, 256, (2, 3, size, size)).float()
+        with torch.inference_mode():
+            true, said = load_model(models / "segment.safetensors", "segment").net(pictures).maps, net(pictures).maps
+        assert said.shape == true.shape
+        assert (said - true).abs().mean() < (1e-4 if suffix == "onnx" else 0.2 * true.std())
+
+
+def test_a_finder_shows_its_mask_net_pictures_of_a_size_that_is_asked_for(
+    models: Path, exported: Path, tmp_path: Path
+) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    for folder in (models, exported):
+        assert HandFinder.load(folder).size == 128
+        finder = HandFinder.load(folder, size=192)
+        assert finder.regions(picture).labels.shape == (192, 192)
+        assert TiledFinder.of(finder, 2).size == 192
+    with pytest.raises(ParamsError, match=r"^size: must divide by \d+ and be at most 1024, got '193'; take 192$"):
+        HandFinder.load(exported, size=193)
+    with pytest.raises(ParamsError, match=r"got '2048'; take 1024$"):
+        HandFinder.load(exported, size=2048)
+    fixed = onnx.load(exported / "segment.onnx")  # as exported before sizes were free
+    for place in (2, 3):
+        fixed.graph.input[0].type.tensor_type.shape.dim[place].dim_value = 128
+    onnx.save(fixed, tmp_path / "segment.onnx")
+    (tmp_path / "pose.onnx").symlink_to(exported / "pose.onnx")
+    assert HandFinder.load(tmp_path, size=128).size == 128
+    with pytest.raises(ParamsError, match=r"^size: this mask net takes 128 alone, got '192'; run `dvc repro export`"):
+        HandFinder.load(tmp_path, size=192)
 
 
 def test_a_file_says_what_it_is_and_nothing_of_where_it_was_made(exported: Path) -> None:

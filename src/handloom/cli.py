@@ -18,6 +18,13 @@ _models = click.option(
 )
 _int8 = click.option("--int8", is_flag=True, help="Of a folder, the exported nets in int8: half the time.")
 
+_size = click.option(
+    "--size",
+    type=click.IntRange(16),
+    help="Side at which the mask net sees a picture, px: more finds smaller hands, less is faster.  "
+    "[default: that of its training]",
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="handloom")
@@ -30,6 +37,7 @@ def handloom() -> None:
 @click.option("--out", default=Path("hands"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
 @_models
 @_int8
+@_size
 @click.option(
     "--min-score",
     default=0.99,
@@ -50,7 +58,13 @@ def handloom() -> None:
     "that are none.",
 )
 def predict(
-    inputs: tuple[str, ...], out: Path, models: str | None, int8: bool, tiles: int, **options: bool | float
+    inputs: tuple[str, ...],
+    out: Path,
+    models: str | None,
+    int8: bool,
+    size: int | None,
+    tiles: int,
+    **options: bool | float,
 ) -> None:
     """Find hands in INPUTS: pictures, videos, folders, globs, cameras (camera:0).
 
@@ -65,7 +79,7 @@ def predict(
     from handloom.inference import HandFinder
     from handloom.tiles import TiledFinder
 
-    finder = HandFinder.load(models, int8=int8)
+    finder = HandFinder.load(models, int8=int8, size=size)
     finder = finder if tiles == 1 else TiledFinder.of(finder, tiles)
     done = batch.run(finder, sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
     failed = f"; {done.num_failed:,} of {len(sources):,} inputs failed" if done.num_failed else ""
@@ -79,10 +93,17 @@ def predict(
 @click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file in its place.")
 @_models
 @_int8
+@_size
 @click.option("--min-confidence", default=0.8, show_default=True, type=click.FloatRange(0, 1), help="Of a gesture.")
 @click.option("--hold", default=0.4, show_default=True, type=click.FloatRange(0), help="Seconds that one must last.")
 def gestures(
-    camera: int, video: Path | None, models: str | None, int8: bool, min_confidence: float, hold: float
+    camera: int,
+    video: Path | None,
+    models: str | None,
+    int8: bool,
+    size: int | None,
+    min_confidence: float,
+    hold: float,
 ) -> None:
     """Print a line of JSON for each gesture that a hand holds, until Ctrl-C or the video's end.
 
@@ -96,22 +117,23 @@ def gestures(
     from handloom import batch
     from handloom.inference import HandFinder
 
-    for line in batch.commands(HandFinder.load(models, int8=int8), source, min_confidence, hold):
+    for line in batch.commands(HandFinder.load(models, int8=int8, size=size), source, min_confidence, hold):
         click.echo(line)
 
 
 @handloom.command()
 @_models
 @_int8
+@_size
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(1024, 65535), help="On 127.0.0.1.")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
-def demo(models: str | None, int8: bool, port: int, browser: bool) -> None:
+def demo(models: str | None, int8: bool, size: int | None, port: int, browser: bool) -> None:
     """Show hands live in a page: camera, pictures, videos. Everything stays on this machine."""
     from handloom import serve
     from handloom.inference import HandFinder
 
     address = f"http://127.0.0.1:{port}/"
-    serve.run(serve.build(HandFinder.load(models, int8=int8), port), port, lambda: _opened(address, browser))
+    serve.run(serve.build(HandFinder.load(models, int8=int8, size=size), port), port, lambda: _opened(address, browser))
 
 
 @handloom.command()

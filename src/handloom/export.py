@@ -21,13 +21,13 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from handloom.checkpoint import FORMAT, Model
 from handloom.errors import CheckpointError
-from handloom.inference import HandFinder
+from handloom.inference import MAX_SIZE, HandFinder
 from handloom.models.upright import single
 from handloom.onnx_net import ABOUT, INPUT, OUTPUTS, load_onnx
 from handloom.params import ExportParams
 from handloom.prediction import predict
 from handloom.skeleton import BONES, NAMES
-from handloom.tasks import TASKS, Task, params_of
+from handloom.tasks import SEGMENT, TASKS, Task, params_of
 from handloom.whole import Hands, Whole
 
 MAX_DIFFERENCE: Final = 1e-3
@@ -54,14 +54,26 @@ class _Filled(torch.nn.Module):
 def to_onnx(model: Model, pictures: torch.Tensor) -> bytes:
     """Give a net as an ONNX file for pictures like these, (B, 3, S, S) RGB 0-255; the same net gives the same bytes.
 
-    Raises CheckpointError where ONNX Runtime does not say what torch says of them.
+    The mask net takes pictures of other sizes too. Raises CheckpointError where ONNX Runtime does not say what torch
+    says of them.
     """
     net = single(model.net.cpu().eval())
     names = [name for name, width in zip(OUTPUTS, model.about["outputs"], strict=True) if width]
-    shapes = ({0: torch.export.Dim("batch")},)
+    shapes = ({0: torch.export.Dim("batch")} | _any_size(model),)
     content = _exported(_Filled(net), (pictures[:2].contiguous(),), shapes, ([INPUT], names), model.about)
     _check(content, net, pictures, TASKS[model.about["task"]])
     return content
+
+
+def _any_size(model: Model) -> dict[int, Any]:
+    """Give the mask net's height and width as one side that its stride divides; nothing of a net of crops."""
+    if model.about["task"] != SEGMENT.name:
+        return {}
+    stride = params_of(SEGMENT, model.about).model.stride
+    if model.about["facts"]["image_size"] < 2 * stride:  # a dimension of 1 is a constant to torch.export
+        return {}
+    side = stride * torch.export.Dim("strides", min=2, max=MAX_SIZE // stride)
+    return {2: side, 3: side}
 
 
 def _exported(

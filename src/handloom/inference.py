@@ -13,7 +13,7 @@ from torch import nn
 
 from handloom import gestures, images, lift, masks, tracking
 from handloom.checkpoint import Model, load_model
-from handloom.errors import CheckpointError
+from handloom.errors import CheckpointError, ParamsError
 from handloom.geometry import Box, Points
 from handloom.gestures import Gesture, gesture_of
 from handloom.images import Picture
@@ -31,6 +31,8 @@ BUNDLED: Final = Path(__file__).parent / "weights"
 """Nets that come with the package; `python -m pipeline.bundle` puts others in their place."""
 SAME_HAND: Final = 0.2
 """Mean distance of keypoints, over the hand's extent, below which two regions are parts of one hand."""
+MAX_SIZE: Final = 1024
+"""Side of the largest picture that the mask net is shown, px."""
 NO_HAND: Final = 10.0
 """Logit of what is surely none."""
 HAND: Final = POSE_NUMBERS["hand"]
@@ -163,21 +165,28 @@ class HandFinder:
     The mask net sees the whole picture, padded with black to a square.
     """
 
-    def __init__(self, segment: Model, pose: Model, nets: KeypointNets | None = None) -> None:
+    def __init__(self, segment: Model, pose: Model, nets: KeypointNets | None = None, size: int | None = None) -> None:
+        """Take both nets; `size` as in `load`. Raises ParamsError for a size that the mask net cannot take."""
         self.segment, self.pose, self.nets = segment, pose, nets or KeypointNets()
         self._mask_params: SegmentParams = params_of(SEGMENT, segment.about)
         self._pose_params: PoseParams = params_of(POSE, pose.about)
         self.size = int(segment.about["facts"]["image_size"])
+        if size is not None:
+            self._check(size)
+            self.size = size
         self.crop_size, self.crop_scale = (pose.about["facts"][name] for name in ("image_size", "crop_scale"))
 
     @classmethod
-    def load(cls, where: Path | str | None = None, *, int8: bool = False, threads: int = 0) -> Self:
+    def load(
+        cls, where: Path | str | None = None, *, int8: bool = False, threads: int = 0, size: int | None = None
+    ) -> Self:
         """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
 
         A folder's exported nets (`segment.onnx`) go before trained ones (`segment.safetensors`); `int8` takes the
         exported ones of half the time, as the bundled ones are. `gestures.safetensors` and `lift.safetensors` are taken
-        where the folder has them, else the bundled ones. `threads` for exported nets; 0 takes all cores.
-        Raises CheckpointError.
+        where the folder has them, else the bundled ones. `threads` for exported nets; 0 takes all cores. `size` is the
+        side, px, at which the mask net sees a picture, that of its training unless given: more finds smaller hands,
+        less is faster. Raises CheckpointError, and ParamsError for a size that the net cannot take.
         """
         if where is None:
             where, int8 = BUNDLED, True
@@ -194,7 +203,15 @@ class HandFinder:
             else load_model(folder / f"{task.name}.safetensors", task.name)
             for task in (SEGMENT, POSE)
         )
-        return cls(segment, pose, KeypointNets(folder))
+        return cls(segment, pose, KeypointNets(folder), size)
+
+    def _check(self, size: int) -> None:
+        stride, net = self._mask_params.model.stride, self.segment.net
+        if size % stride or not 0 < size <= MAX_SIZE:
+            what = f"size: must divide by {stride} and be at most {MAX_SIZE}, got '{size}'"
+            raise ParamsError(f"{what}; take {min(MAX_SIZE // stride, max(1, round(size / stride))) * stride}")
+        if isinstance(net, OnnxNet) and net.side not in (None, size):
+            raise ParamsError(f"size: this mask net takes {net.side} alone, got '{size}'; run `dvc repro export` again")
 
     def __call__(self, picture: Picture, min_score: float = MIN_SCORE) -> list[Hand]:
         """Give the hands of a (H, W, 3) uint8 RGB picture, largest region first; none gives an empty list.

@@ -29,6 +29,12 @@ class OnnxNet(nn.Module):
         super().__init__()
         self.session = session
 
+    @property
+    def side(self) -> int | None:
+        """The one S that it takes; None where it takes others too."""
+        side = self.session.get_inputs()[0].shape[-1]
+        return side if isinstance(side, int) else None
+
     def forward(self, images: Tensor) -> Output:
         """Give maps and numbers, float32."""
         maps, numbers = self.run(images.float().numpy(force=True))

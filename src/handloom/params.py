@@ -126,6 +126,11 @@ class ModelParams(Section):
     """Channels of the way up as a fraction of those of the way down."""
     cap: Count
 
+    @property
+    def stride(self) -> int:
+        """Pixels of a picture that one of the lowest level stands for: what a picture's side must divide by."""
+        return int(self.stem * 2**self.depth)
+
 
 class AugmentParams(Section):
     """Ranges of the random changes to a training picture; all 0 changes nothing."""
@@ -325,7 +330,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _input_survives_every_halving(self) -> Self:
         for name, net, key in (("segment", self.segment, "image_size"), ("pose", self.pose, "crop_size")):
-            stride = net.model.stem * 2**net.model.depth
+            stride = net.model.stride
             sizes = {f"preprocess.{key}": (whole := getattr(self.preprocess, key))}
             if net.early_fraction:
                 sizes[f"{name}.early_size"] = net.early_size
@@ -338,7 +343,7 @@ class Params(Section):
                         f"got '{size}'; choose another size, stem or depth"
                     )
         for scale in self.evaluate.mask_scales:
-            stride = self.segment.model.stem * 2**self.segment.model.depth
+            stride = self.segment.model.stride
             size = scale * self.preprocess.image_size
             if not math.isclose(size, stride * round(size / stride)):  # 800 x 2.2 is 1760 and a bit
                 raise ValueError(
