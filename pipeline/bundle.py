@@ -103,6 +103,7 @@ def _facts(finder: Any) -> dict[str, str]:
         "commit": _git("rev-parse", "--short", "HEAD"),
         "date": _git("log", "-1", "--format=%cs"),
         "sources": _sources(finder.segment.about["facts"]),
+        "begun": _begun(finder.segment.about["params"], finder.pose.about["params"]),
         "by_source": _by_source(segment),
         "size": str(finder.size),
         "crop_size": str(finder.crop_size),
@@ -125,6 +126,12 @@ def _facts(finder: Any) -> dict[str, str]:
         "params_segment": training["segment"],
         "params_pose": training["pose"],
     }
+
+
+def _begun(*params: dict[str, Any]) -> str:
+    """Say which trained nets these began with; nothing where they began with none."""
+    nets = sorted({each["begin_from"] for each in params if each.get("begin_from")})
+    return f"They began with {' and '.join(nets)}.\n" if nets else ""
 
 
 def _sources(facts: dict[str, Any]) -> str:

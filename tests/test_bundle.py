@@ -11,7 +11,7 @@ from handloom import images, inference
 from handloom.checkpoint import load_model, save_model
 from handloom.errors import DataError
 from handloom.inference import BUNDLED, HandFinder
-from pipeline.bundle import bundle
+from pipeline.bundle import _begun, bundle
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -56,8 +56,18 @@ def test_the_bundled_nets_are_replaced_by_one_command(
     assert "by source: synthetic 100%" in card
     assert "rendered faces " in card
     assert images.read(clone / "docs" / "figures" / "skin.jpg").shape[1] == 5 * 260 - 4
-    assert "Photographs without a hand: none." in card
+    assert "other grounds.\nPhotographs without a hand: none." in card
     assert HandFinder.load().size == 128
+
+
+def test_the_card_says_what_the_nets_began_with() -> None:
+    first, second = {"begin_from": "weights/full/segment.safetensors"}, {"begin_from": "weights/full/pose.safetensors"}
+    assert _begun({}, {"begin_from": None}) == ""
+    assert _begun({}, first) == "They began with weights/full/segment.safetensors.\n"
+    assert (
+        _begun(first, second) == "They began with weights/full/pose.safetensors and weights/full/segment.safetensors.\n"
+    )
+    assert _begun(first, first) == _begun({}, first)
 
 
 def test_nets_that_were_exported_before_a_training_are_not_bundled_as_its_own(
