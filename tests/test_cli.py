@@ -129,6 +129,6 @@ def test_the_least_score_is_the_same_everywhere() -> None:
     assert asked.default == inference.MIN_SCORE
     page = Path(inference.__file__).with_name("page").joinpath("index.html").read_text()
     assert f'id="score-value">{inference.MIN_SCORE:.3f}<' in page
-    assert f'step="0.005" value="{inference.MIN_SCORE}"' in page
-    steps = inference.MIN_SCORE / 0.005
+    assert f'step="0.001" value="{inference.MIN_SCORE}"' in page
+    steps = inference.MIN_SCORE / 0.001
     assert steps == pytest.approx(round(steps))  # or the slider could not say it
