@@ -148,7 +148,7 @@ def evaluate() -> None:
 
     masks, hands = (task.data.load(layout.prepared(task.name), "test") for task in (SEGMENT, POSE))
     segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
-    curves = {task: _curve(task.name) for task in (SEGMENT, POSE)}
+    curves = {task: _curve(task) for task in (SEGMENT, POSE)}
     size, resamples, count = params.batch_size, params.resamples, params.num_pictures
     of_masks = evaluation.evaluate_segment(
         segment, masks, size, flip=params.flip_test, scales=params.mask_scales, resamples=resamples
@@ -182,13 +182,16 @@ def evaluate() -> None:
     summary.say_scores(scores, facts_of=segment.about["facts"])
 
 
-def _curve(net: str) -> pd.DataFrame:
+def _curve(task: Any) -> pd.DataFrame:
     """Read what a net's training wrote of its validations; raises DataError."""
-    path = layout.training_curve(net)
+    path = layout.training_curve(task.name)
     try:
-        return pd.read_csv(path)
+        curve = pd.read_csv(path)
+        if lacking := {"step", "train_loss", "val_loss", f"val_{task.headline}"} - set(curve):
+            raise ValueError(f"no column {min(lacking)}")
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a training's curve, got '{error}'; run `dvc repro train@{net}`") from None
+        raise DataError(f"{path}: not a training's curve, got '{error}'; run `dvc repro train@{task.name}`") from None
+    return curve
 
 
 def gestures() -> None:

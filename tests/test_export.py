@@ -33,7 +33,7 @@ def test_an_exported_net_says_what_torch_says(name: str, batch: int, models: Pat
 @pytest.mark.parametrize("suffix", ["onnx", "int8.onnx"])
 def test_an_exported_mask_net_takes_pictures_of_any_size(suffix: str, models: Path, exported: Path) -> None:
     net = onnx_net.load_onnx(exported / f"segment.{suffix}", "segment").net
-    for size in (64, 192):
+    for size in (32, 64, 192):
         pictures = torch.randint(0, 256, (2, 3, size, size)).float()
         with torch.inference_mode():
             true, said = load_model(models / "segment.safetensors", "segment").net(pictures).maps, net(pictures).maps

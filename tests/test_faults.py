@@ -263,12 +263,12 @@ def test_evaluating_without_a_model(workplace: Path, prepared: Path) -> None:
     assert said.startswith("error: models/segment.safetensors: not a model")
 
 
-@pytest.mark.parametrize("curve", [None, "", 'a\n"'])
+@pytest.mark.parametrize("curve", [None, "", 'a\n"', "step,train_loss,val_loss\n1,2,3\n"])
 def test_evaluating_without_a_curve(curve: str | None, workplace: Path, prepared: Path, models: Path) -> None:
     shutil.copytree(prepared, workplace / "data" / "prepared")
     shutil.copytree(models, workplace / "models")
     (workplace / "plots").mkdir(exist_ok=True)
-    for net, text in (("segment", "step\n1\n"), ("pose", curve)):
+    for net, text in (("segment", "step,train_loss,val_loss,val_iou_mean\n1,2,3,0\n"), ("pose", curve)):
         path = workplace / "plots" / f"train_{net}.csv"
         path.unlink(missing_ok=True)
         if text is not None:

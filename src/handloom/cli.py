@@ -20,9 +20,9 @@ _int8 = click.option("--int8", is_flag=True, help="Of a folder, the exported net
 
 _size = click.option(
     "--size",
-    type=click.IntRange(16),
-    help="Side at which the mask net sees a picture, px: more finds smaller hands, less is faster.  "
-    "[default: that of its training]",
+    type=click.IntRange(1),
+    help="Side at which the mask net sees a picture, px, of the bundled one 32, 64 to 1024: more finds smaller hands, "
+    "and more that are none, less is faster.  [default: that of its training]",
 )
 
 

@@ -98,7 +98,7 @@ def overlay(picture: Picture, hands: Iterable[Hand | TrackedHand]) -> Picture:
         number = f"{hand.id} " if isinstance(hand, TrackedHand) else ""
         gesture = hand.gesture
         says = f" {gesture.name}" if gesture.name != "none" and gesture.confidence >= MIN_CONFIDENCE else ""
-        picture = draw.box(picture, hand.box, f"{number}{hand.handedness} {hand.score:.2f}{says}", width=width)
+        picture = draw.box(picture, hand.box, f"{number}{hand.handedness} {hand.score:.3f}{says}", width=width)
         picture = draw.skeleton(picture, hand.keypoints_px, hand.visible, width=width)
     return picture
 

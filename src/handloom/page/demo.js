@@ -65,7 +65,7 @@ function draw(source, width, height, hands, scale, mirrored, mask = null) {
     });
     const [left, top, right] = hand.box;
     const says = hand.gesture !== "none" && hand.gesture_confidence >= SURE ? ` ${hand.gesture.replace("_", " ")}` : "";
-    const label = `${hand.handedness} ${hand.score.toFixed(2)}${says}`;
+    const label = `${hand.handedness} ${hand.score.toFixed(3)}${says}`;
     pen.font = `${bold * 7}px system-ui, sans-serif`;
     const wide = pen.measureText(label).width + bold * 2;
     const place = [Math.max(0, Math.min(x(left), x(right), width - wide)), Math.max(bold * 8, top * scale - bold * 2)];
