@@ -1,13 +1,15 @@
+import json
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from handloom import images
 from handloom.data import cutouts
 from handloom.data.cutouts import Cutouts, parted
-from handloom.data.source import OTHERS
+from handloom.data.source import OTHERS, UNKNOWN, Hand
 from handloom.errors import DataError
 from handloom.params import CutoutsParams
 
@@ -103,9 +105,9 @@ def test_each_hand_has_a_label_and_its_ground_stays_behind(folder: Path) -> None
 
 
 def test_an_arm_is_no_hand(folder: Path) -> None:
-    picture, hand = cutouts._cutout(folder / "some" / "images" / "3.png")
+    picture, hand, corner = cutouts._cutout(folder / "some" / "images" / "3.png")
     longest = max(
-        (cutouts._dress(np.random.default_rng(seed), picture, hand) for seed in range(20)),
+        (cutouts._dress(np.random.default_rng(seed), picture, hand, corner, None) for seed in range(20)),
         key=lambda layer: layer.alpha.shape[0],
     )
     covered, own = (np.count_nonzero(values) for values in (longest.alpha, longest.hand))
@@ -134,4 +136,80 @@ def test_one_cut_out_is_too_few(folder: Path) -> None:
     for number in range(1, 12):
         (folder / "some" / "images" / f"{number}.png").unlink()
     with pytest.raises(DataError, match="must hold two cut-outs, one is held out, got '1'; add others"):
+        Cutouts(folder, (), PARAMS, seed=5)
+
+
+MARKS = np.array([(25, 55), *((12 + 3 * i, 30 + 2 * i) for i in range(8)), *((33, 12 + 2 * i) for i in range(12))])
+
+
+def mark(folder: Path, hands: int = 1) -> None:
+    """Mark the same keypoints in each of the twelve, all visible but the second."""
+    keypoints = np.column_stack([MARKS, np.where(np.arange(21) == 1, 1, 2)]).ravel().tolist()
+    records = [{"id": number, "file_name": f"{number}.png"} for number in range(12)]
+    annotations = [{"image_id": number, "side": "left", "keypoints": keypoints} for number in range(12)] * hands
+    (folder / "some" / "keypoints.json").write_text(json.dumps({"images": records, "annotations": annotations}))
+
+
+def test_marked_keypoints_go_where_their_hand_goes(folder: Path) -> None:
+    params = CutoutsParams(num_training=60, num_evaluation=4)
+    before = Cutouts(folder, (), params, seed=5)
+    mark(folder)
+    source, shapes = Cutouts(folder, (), params, seed=5), 0
+    for sample_id in source.ids("training"):
+        sample = source.sample("training", sample_id)
+        np.testing.assert_array_equal(sample.picture, before.sample("training", sample_id).picture)
+        for hand in sample.hands:
+            assert hand.side == UNKNOWN
+            assert hand.keypoints_px is not None
+            assert hand.visible is not None
+            assert not hand.visible[1]
+            column, row = np.rint(hand.keypoints_px[hand.visible]).astype(int).T
+            labels = sample.mask[row.clip(0, 319), column.clip(0, 319)]
+            assert (labels == np.bincount(labels).argmax()).mean() > 0.8
+            if np.count_nonzero(hand.visible) < 20 or len(sample.hands) > 1:
+                continue
+            # the whole hand lies where the way of its keypoints takes the cut-out's mask
+            way, _ = cv2.estimateAffine2D(MARKS.astype(np.float32), hand.keypoints_px)
+            shape = np.zeros((60, 50), np.uint8)
+            shape[25:60, 10:40] = shape[16:25, 10:18] = shape[8:25, 30:38] = 255
+            moved = cv2.warpAffine(shape, way, (320, 320)) > 127
+            own = sample.mask == np.bincount(labels).argmax()
+            assert np.count_nonzero(moved & own) > 0.8 * np.count_nonzero(moved | own)
+            shapes += 1
+    assert shapes > 10
+
+
+def test_what_is_pasted_later_hides_keypoints() -> None:
+    marks = cutouts._Marks((MARKS + 100).astype(np.float32), np.ones(21, bool))
+    mask = np.zeros((320, 320), np.uint8)
+    mask[100:170, 100:150] = 3
+    whole = cutouts._seen(marks, 3, mask, mask)
+    assert isinstance(whole, Hand)
+    assert whole.visible is not None
+    assert whole.visible.all()
+    mask[100:126, 130:140] = 4
+    half = cutouts._seen(marks, 3, mask, mask)
+    assert half is not None
+    assert half.visible is not None
+    np.testing.assert_array_equal(half.visible, ~((MARKS[:, 0] >= 30) & (MARKS[:, 1] < 26)))
+    mask[100:150, 100:150] = 4
+    assert cutouts._seen(marks, 3, mask, mask) is None
+    assert cutouts._seen(cutouts._Marks(marks.points - 130, marks.visible), 3, mask, mask) is None
+
+
+def test_a_sleeve_hides_the_wrist_alone(folder: Path) -> None:
+    marks = cutouts._Marks(MARKS.astype(np.float32), np.ones(21, bool))
+    marks.points[0] = (25, 59.4)
+    hidden = set()
+    for seed in range(40):
+        layer = cutouts._dress(np.random.default_rng(seed), *cutouts._cutout(folder / "some/images/3.png"), marks)
+        assert layer.marks is not None
+        assert layer.marks.visible[1:].all()
+        hidden.add(bool(layer.marks.visible[0]))
+    assert hidden == {True, False}
+
+
+def test_a_cut_out_with_two_hands_is_named(folder: Path) -> None:
+    mark(folder, hands=2)
+    with pytest.raises(DataError, match=r"keypoints\.json: must mark one hand a cut-out, got '2' of 0\.png; keep one"):
         Cutouts(folder, (), PARAMS, seed=5)

@@ -7,23 +7,24 @@ detector learns the seams of a single way of blending, hence feathers of several
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from handloom import images, masks
-from handloom.data.source import OTHERS, Sample
+from handloom.data import coco
+from handloom.data.source import OTHERS, UNKNOWN, Hand, Sample
 from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
 from handloom.data.synthetic.noise import any_colour, clouds, linear, skin_colour, to_light
 from handloom.errors import DataError
-from handloom.geometry import Box
+from handloom.geometry import Box, Points
 from handloom.images import Picture
 from handloom.params import CutoutsParams
 
@@ -41,6 +42,15 @@ _COUNT_CHANCES: Final = (0.08, 0.57, 0.27, 0.08)
 """Of no hand, one, two, three."""
 
 
+class _Marks(NamedTuple):
+    """A hand's keypoints. Of its side nothing is known: cut-outs are mirrored at random."""
+
+    points: Points
+    """(21, 2) in `skeleton.NAMES` order."""
+    visible: NDArray[np.bool_]
+    """(21,)."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class _Layer:
     """A thing to be pasted, in a frame of its own."""
@@ -51,10 +61,15 @@ class _Layer:
     """(H, W): all that covers what is behind."""
     hand: NDArray[np.uint8]
     """(H, W): of it the hand, 255."""
+    marks: _Marks | None
+    """Its keypoints, px of this frame; None where nobody has marked them."""
 
 
 class Cutouts:
-    """Pictures composed of `folder/*/images` with their `masks` (PNG of the same stem, above 127: hand)."""
+    """Pictures composed of `folder/*/images` with their `masks` (PNG of the same stem, above 127: hand).
+
+    `folder/*/keypoints.json`, where there is one, says where their keypoints are (`coco`, one hand a picture).
+    """
 
     name = "cutouts"
 
@@ -73,6 +88,7 @@ class Cutouts:
             raise DataError(f"{what}; put cut-outs there, or set sources.cutouts to null")
         if missing := next((path for path in self.hands if not _mask_of(path).exists()), None):
             raise DataError(f"{missing}: must have a mask, got no {_mask_of(missing)}; add it or remove the picture")
+        self._marks = _marks(folder, self.hands)
         self._chosen = parted(self.hands)
         if not all(self._chosen.values()):
             raise DataError(f"{folder}: must hold two cut-outs, one is held out, got '1'; add others")
@@ -97,12 +113,19 @@ class Cutouts:
         """Compose a picture: the same for the same folder, seed, split and id."""
         rng = np.random.default_rng([self.seed, SPLITS[split], sample_id])
         chosen = self._chosen[split]
-        light, mask = self._ground(rng, self._grounds[split]), np.zeros((SIZE, SIZE), np.uint8)
+        light = self._ground(rng, self._grounds[split])
+        mask, foremost = np.zeros((2, SIZE, SIZE), np.uint8)
+        placed = {}
         for label in OTHERS[: int(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES))]:
-            layer = _dress(rng, *_cutout(chosen[int(rng.integers(len(chosen)))]))
-            _paste(rng, layer, label, light, mask)
+            path = chosen[int(rng.integers(len(chosen)))]
+            layer = _dress(rng, *_cutout(path), self._marks.get(path))
+            covers, shows, placed[label] = _paste(rng, layer, light)
+            foremost[covers] = label
+            mask[covers] = 0
+            mask[shows] = label
+        seen = (_seen(marks, label, mask, foremost) for label, marks in placed.items() if marks)
         picture = develop(rng, light, mask > 0)
-        return Sample(picture, mask, ())
+        return Sample(picture, mask, tuple(hand for hand in seen if hand))
 
     def _ground(self, rng: Rng, photographs: Sequence[Path]) -> Field:
         """Draw what is behind: (SIZE, SIZE, 3) linear."""
@@ -128,6 +151,35 @@ def parted(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return {"training": [path for path in paths if path not in out], "evaluation": out}
 
 
+def _marks(folder: Path, pictures: Sequence[Path]) -> dict[Path, _Marks]:
+    """Give the keypoints of each cut-out where somebody has marked them."""
+    found = {}
+    for own in sorted({path.parent.parent for path in pictures}):
+        file = own / "keypoints.json"
+        for name, hands in coco.read(file, [path.name for path in pictures if path.parent.parent == own]).items():
+            if len(hands) > 1:
+                raise DataError(f"{file}: must mark one hand a cut-out, got '{len(hands)}' of {name}; keep one")
+            points, visible = hands[0].keypoints_px, hands[0].visible
+            assert points is not None
+            assert visible is not None
+            found[own / "images" / name] = _Marks(points, visible)
+    return found
+
+
+def _seen(marks: _Marks, label: int, mask: NDArray[np.uint8], foremost: NDArray[np.uint8]) -> Hand | None:
+    """Give the hand of keypoints, px of the picture, of which what was pasted later hides some.
+
+    None where under half of them lie on its mask. `foremost` (SIZE, SIZE) says what was pasted last at each pixel: a
+    keypoint just beside its own silhouette is visible.
+    """
+    points, visible = marks
+    inside = ((points >= -0.5) & (points < SIZE - 0.5)).all(axis=1)
+    column, row = np.rint(points).astype(int).clip(0, SIZE - 1).T
+    if 2 * np.count_nonzero(inside & (mask[row, column] == label)) < len(points):
+        return None
+    return Hand(UNKNOWN, points, visible & inside & np.isin(foremost[row, column], (0, label)))
+
+
 @lru_cache(maxsize=2)
 def _found(folder: Path, backgrounds: tuple[Path, ...], params: CutoutsParams, seed: int) -> Cutouts:
     return Cutouts(folder, backgrounds, params, seed)
@@ -145,8 +197,8 @@ def _photograph(path: Path) -> Picture:
 
 
 @lru_cache(maxsize=4096)
-def _cutout(path: Path) -> tuple[Picture, NDArray[np.uint8]]:
-    """Give a cut-out and its mask (0 or 255), no larger than its hand."""
+def _cutout(path: Path) -> tuple[Picture, NDArray[np.uint8], tuple[int, int]]:
+    """Give a cut-out and its mask (0 or 255), no larger than its hand, and its corner in the photograph, (x, y)."""
     picture, mask = images.read(path), images.read(_mask_of(path))[..., 0]
     if picture.shape[:2] != mask.shape:
         raise DataError(f"{_mask_of(path)}: must be as large as its picture, got '{mask.shape}'; correct it")
@@ -155,26 +207,34 @@ def _cutout(path: Path) -> tuple[Picture, NDArray[np.uint8]]:
         raise DataError(f"{_mask_of(path)}: must show a hand, got 'none'; remove it")
     box = masks.tight_box(hand > 0)
     rows, columns = slice(round(box.top), round(box.bottom)), slice(round(box.left), round(box.right))
-    return np.ascontiguousarray(picture[rows, columns]), np.ascontiguousarray(hand[rows, columns])
+    corner = columns.start, rows.start
+    return np.ascontiguousarray(picture[rows, columns]), np.ascontiguousarray(hand[rows, columns]), corner
 
 
-def _dress(rng: Rng, picture: Picture, hand: NDArray[np.uint8]) -> _Layer:
-    """Give a cut-out another skin, light from one side, and an arm or a sleeve below its wrist."""
+def _dress(
+    rng: Rng, picture: Picture, hand: NDArray[np.uint8], corner: tuple[int, int], marks: _Marks | None
+) -> _Layer:
+    """Give a cut-out another skin, light from one side, and an arm or a sleeve below its wrist.
+
+    Marks are in pixels of the photograph, in which the cut-out begins at `corner`.
+    """
     height, width = hand.shape
     arm = round(height * rng.uniform(0.5, 3.5)) if rng.random() < 0.85 else 0
     room = round(arm * 0.4)
     frame = height + arm, width + 2 * room
-    layer = _Layer(np.zeros((*frame, 3), np.float32), np.zeros(frame, np.uint8), np.zeros(frame, np.uint8))
+    layer = _Layer(np.zeros((*frame, 3), np.float32), np.zeros(frame, np.uint8), np.zeros(frame, np.uint8), None)
     inside = slice(0, height), slice(room, room + width)
     layer.light[inside] = _recoloured(rng, to_light(_bled(picture, hand)), hand)
     layer.alpha[inside] = layer.hand[inside] = hand
-    if arm:
-        _add_arm(rng, layer, height)
+    sleeve = _add_arm(rng, layer, height) if arm else frame[0]
     slope = rng.normal(0, 0.6, 2) / max(height, width)
     rows, columns = (np.arange(n, dtype=np.float32) - n / 2 for n in frame)
     side = np.clip(1 + slope[0] * rows[:, None] + slope[1] * columns, 0.35, 1.8).astype(np.float32)
     np.multiply(layer.light, side[..., None], out=layer.light)
-    return layer
+    if marks is None:
+        return layer
+    points = marks.points + np.array([room - corner[0], -corner[1]], np.float32)
+    return replace(layer, marks=_Marks(points, marks.visible & (points[:, 1] < sleeve)))
 
 
 def _bled(picture: Picture, hand: NDArray[np.uint8]) -> Picture:
@@ -200,15 +260,16 @@ def _recoloured(rng: Rng, light: Field, hand: NDArray[np.uint8]) -> Field:
     return np.asarray(light * (gain * rng.uniform(0.7, 1.3)).astype(np.float32))
 
 
-def _add_arm(rng: Rng, layer: _Layer, height: int) -> None:
+def _add_arm(rng: Rng, layer: _Layer, height: int) -> int:
     """Draw an arm, bare or sleeved, from the lowest rows of a hand to the end of its frame, in place.
 
     A bare arm has the colours across the wrist, drawn out; the wrist is where the mask ends below, at row `height`.
+    Gives the row at which a sleeve begins, the one below the frame where none does.
     """
     row = height - 1 - round(0.02 * height)
     seen = np.flatnonzero(layer.hand[row])
     if not len(seen):
-        return
+        return len(layer.alpha)
     left, right = int(seen[0]), int(seen[-1]) + 1
     light, alpha, hand = layer.light[row:], layer.alpha[row:], layer.hand[row:]
     down = np.arange(len(alpha), dtype=np.float32)
@@ -226,6 +287,7 @@ def _add_arm(rng: Rng, layer: _Layer, height: int) -> None:
     # a sleeve lies over the wrist, a bare arm goes on below the hand's own pixels
     there = np.abs(across) < 1 if sleeve else (np.abs(across) < 1) & (alpha == 0)
     light[there], alpha[there], hand[there] = drawn[there], 255, 0
+    return row if sleeve else len(layer.alpha)
 
 
 def _round(across: Field) -> Field:
@@ -239,8 +301,11 @@ def _across(row: Field, across: Field) -> Field:
     return np.asarray(row[places], np.float32)
 
 
-def _paste(rng: Rng, layer: _Layer, label: int, light: Field, mask: NDArray[np.uint8]) -> None:
-    """Put a layer into a picture and its hand as `label` into the mask, turned, scaled and mirrored at random."""
+def _paste(rng: Rng, layer: _Layer, light: Field) -> tuple[NDArray[np.bool_], NDArray[np.bool_], _Marks | None]:
+    """Put a layer into a picture, turned, scaled and mirrored at random.
+
+    Give what it covers and what of that is hand, (SIZE, SIZE), and its keypoints, px of the picture.
+    """
     rows, columns = (np.flatnonzero((layer.hand > 0).any(axis=axis)) for axis in (1, 0))
     longer = max(np.ptp(rows), np.ptp(columns)) + 1
     scale = math.exp(rng.uniform(math.log(EXTENT[0]), math.log(EXTENT[1]))) / longer
@@ -259,8 +324,13 @@ def _paste(rng: Rng, layer: _Layer, label: int, light: Field, mask: NDArray[np.u
         light *= 1 - _shadow(rng, covers)[..., None]
     feather = cv2.GaussianBlur(covers, (0, 0), rng.uniform(0.3, 1.4)).astype(np.float32)[..., None] / 255
     light += feather * (colours - light)
-    mask[covers > 127] = 0
-    mask[shows > 127] = label
+    return covers > 127, shows > 127, layer.marks and _followed(layer.marks, layer.hand.shape, hand.shape, affine)
+
+
+def _followed(marks: _Marks, frame: tuple[int, ...], shrunk: tuple[int, ...], affine: NDArray[np.floating]) -> _Marks:
+    """Give keypoints by the way from a layer's frame, shrunk from (height, width) to another, to the picture."""
+    points = (marks.points + 0.5) * np.divide(shrunk[::-1], frame[::-1]) - 0.5
+    return _Marks((points @ affine[:, :2].T + affine[:, 2]).astype(np.float32), marks.visible)
 
 
 def _averaged(values: Any, factor: int) -> Any:

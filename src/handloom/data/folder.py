@@ -8,7 +8,6 @@
 Each picture needs a mask or keypoints; without both nobody would know whether it shows no hand.
 """
 
-import json
 from collections import Counter
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -20,16 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom import images
+from handloom.data import coco
 from handloom.data.numpickle import quote
 from handloom.data.reading import faults
 from handloom.data.source import IGNORE, LEFT, RIGHT, UNKNOWN, Hand, Sample, numbered
 from handloom.errors import DataError
 from handloom.images import Picture
-from handloom.skeleton import NUM_KEYPOINTS
 
 VALUES: Final = {0: 0, 1: LEFT, 2: RIGHT, 128: IGNORE, 255: UNKNOWN}
 """What each value of a mask file means."""
-SIDES: Final = {"left": LEFT, "right": RIGHT, None: UNKNOWN}
 HELD_OUT: Final = 10
 """One of so many serves evaluation alone where no evaluation.txt says which."""
 
@@ -41,7 +39,7 @@ class PictureFolder:
         """List the pictures of `folder` and read its keypoints.json and evaluation.txt; masks are read one by one."""
         self.folder, self.name = folder, folder.name
         self.names = _names(folder / "images")
-        self._hands = _annotations(folder / "keypoints.json", self.names)
+        self._hands = coco.read(folder / "keypoints.json", self.names)
         self._held_out = _held_out(folder / "evaluation.txt", self.names)
         for name in self.names:
             if name not in self._hands and not (mask := self._mask_path(name)).exists():
@@ -68,7 +66,7 @@ class PictureFolder:
         mask = numbered(_mask(path, picture)) if path.exists() else None
         hands = self._hands.get(name, ())
         if mask is not None and not hands:
-            hands = tuple(Hand(side, None, None) for side in SIDES.values() if (mask == side).any())
+            hands = tuple(Hand(side, None, None) for side in (LEFT, RIGHT, UNKNOWN) if (mask == side).any())
         return Sample(picture, mask, hands)
 
     def picture(self, split: str, sample_id: int) -> Picture:
@@ -125,53 +123,3 @@ def _mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
     table = np.zeros(256, np.uint8)
     table[list(VALUES)] = list(VALUES.values())
     return images.look_up(values, table)
-
-
-def _annotations(path: Path, names: list[str]) -> dict[str, tuple[Hand, ...]]:
-    """Give the hands of each picture that has some marked."""
-    hands: dict[str, tuple[Hand, ...]] = {}
-    if not path.exists():
-        return hands
-    with faults(str(path), "must be JSON of COCO's layout", "correct it"):
-        content = json.loads(path.read_bytes())
-        file_names = _file_names(path, content["images"], set(names))
-        for record in content["annotations"]:
-            if (image_id := record["image_id"]) not in file_names:
-                raise DataError(f"{path}: image_id must be the id of an image, got {quote(image_id)}; correct it")
-            name = file_names[image_id]
-            hands[name] = (*hands.get(name, ()), _hand(f"{path}: {name}", record["keypoints"], record.get("side")))
-    return hands
-
-
-def _file_names(path: Path, records: Any, unseen: set[str]) -> dict[int | str, str]:
-    """Give the pictures' names by their ids."""
-    found: dict[int | str, str] = {}
-    for record in records:
-        image_id, name = record["id"], record["file_name"]
-        if name not in unseen:
-            raise DataError(f"{path}: each file_name must be in images/ and here once, got {quote(name)}; correct it")
-        if image_id in found:
-            raise DataError(f"{path}: each image must have an id of its own, got {quote(image_id)}; correct it")
-        unseen.remove(name)
-        found[image_id] = name
-    return found
-
-
-def _hand(where: str, values: Any, side: Any) -> Hand:
-    """Give a hand of 63 numbers [x, y, v] * 21 and its side."""
-    with faults(where, f"keypoints must be {3 * NUM_KEYPOINTS} numbers", "correct them"):
-        numbers = np.array(values)
-    if numbers.shape != (3 * NUM_KEYPOINTS,) or numbers.dtype.kind not in "iuf":
-        raise DataError(f"{where}: keypoints must be {3 * NUM_KEYPOINTS} numbers, got {quote(values)}; correct them")
-    with np.errstate(over="ignore"):
-        rows = numbers.astype(np.float32).reshape(NUM_KEYPOINTS, 3)
-    points, marked = rows[:, :2].copy(), rows[:, 2]
-    if not (finite := np.isfinite(points)).all():
-        raise DataError(f"{where}: x and y must be finite, got {quote(points[~finite].tolist())}; correct them")
-    if not (known := np.isin(marked, (0, 1, 2))).all():
-        raise DataError(f"{where}: v must be 0, 1 or 2, got {quote(marked[~known].tolist())}; correct it")
-    if side not in ("left", "right", None):
-        raise DataError(f"{where}: side must be left or right, got {quote(side)}; correct or omit it")
-    if marked.any():  # what nobody marked must not widen the hand
-        points[marked == 0] = points[marked > 0].mean(axis=0)
-    return Hand(SIDES[side], points, marked == 2)
