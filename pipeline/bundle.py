@@ -105,6 +105,7 @@ def _facts(finder: Any) -> dict[str, str]:
         "sources": _sources(finder.segment.about["facts"]),
         "begun": _begun(finder.segment.about["params"], finder.pose.about["params"]),
         "by_source": _by_source(segment),
+        "hands_by_source": _hands_by_source(pose),
         "size": str(finder.size),
         "crop_size": str(finder.crop_size),
         "photographs": _photographs(finder.segment.about["facts"].get("backgrounds", 0)),
@@ -150,6 +151,15 @@ def _by_source(segment: dict[str, Any]) -> str:
     return "".join(
         f"| the same, {name}, {own['num_pictures']:,} pictures | {_with_interval(own, 'iou_mean')} |\n"
         for name, own in segment.get("by_source", {}).items()
+    )
+
+
+def _hands_by_source(pose: dict[str, Any]) -> str:
+    """Give rows of the table for the hands of each of several sources."""
+    return "".join(
+        f"| PCK@0.2, {name}, {own['num_hands']:,} hands "
+        f"| {own['true_crop']['pck_0.2']:.3f} / {own['predicted_crop']['pck_0.2']:.3f} |\n"
+        for name, own in pose.get("by_source", {}).items()
     )
 
 

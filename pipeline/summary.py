@@ -41,6 +41,9 @@ def say_scores(scores: dict[str, dict[str, Any]], facts_of: dict[str, Any]) -> N
                 f"  {protocol:6}     {crop.replace('_', ' '):14}  {pck}  AUC {of['auc_30px']:.3f}  "
                 f"EPE {of['epe_mean_px']:5.2f} mean {of['epe_median_px']:5.2f} median px"
             )
+    for name, own in hand.get("by_source", {}).items():
+        true, predicted = (own[crop]["pck_0.2"] for crop in ("true_crop", "predicted_crop"))
+        click.echo(f"  {name:10} PCK@0.2 {true:.3f} true, {predicted:.3f} predicted crop, {own['num_hands']:,} hands")
     if not hand["says_something"]:
         click.echo(f"  the heatmaps say nothing (skill {hand['skill']:.2f}): these are no results")
     click.echo(f"look at {layout.FIGURES}/*.png; every run: `mlflow ui`, then {RUNS_PAGE}")
