@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handloom import draw, files, images, masks, metrics
+from handloom.data.rows import KEYPOINTS_TO_MASK, PCK_BOX_SCALE
 from handloom.geometry import Box
 from handloom.images import Picture
 from handloom.reporting import reported
@@ -33,13 +34,26 @@ SHOWN_PX = 256
 @click.option(
     "--digits", type=click.Path(exists=True, path_type=Path), help="Zip with sld/images, masks, manifest.json."
 )
+@click.option(
+    "--keypoints",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with images/ and keypoints.json, as in data/own or by pipeline.label.",
+)
 @click.option("--bundled", is_flag=True, help="The nets that come with the package, in place of models/.")
 @click.option("--count", default=200, show_default=True, help="Photographs of HGR1, spread evenly over the manifest.")
 @click.option(
     "--out", default=Path("real"), show_default=True, type=click.Path(path_type=Path), help="Folder of pictures."
 )
-def real(rhd: Path | None, hgr1: Path | None, digits: Path | None, bundled: bool, count: int, out: Path) -> None:
-    """Score nets on genuine RHD records, HGR1 photographs and signed digits; writes overlays to OUT."""
+def real(
+    rhd: Path | None,
+    hgr1: Path | None,
+    digits: Path | None,
+    keypoints: Path | None,
+    bundled: bool,
+    count: int,
+    out: Path,
+) -> None:
+    """Score nets on genuine RHD records, HGR1 photographs, signed digits and marked hands; writes overlays to OUT."""
     from handloom import gestures
     from handloom.inference import HandFinder
 
@@ -52,6 +66,8 @@ def real(rhd: Path | None, hgr1: Path | None, digits: Path | None, bundled: bool
         _photographs(finder, hgr1, count, out)
     if digits:
         _digits(finder, digits)
+    if keypoints:
+        _marked(finder, keypoints)
 
 
 def _genuine_rhd(finder: Any, archive: Path, out: Path) -> None:
@@ -107,11 +123,19 @@ def _photographs(finder: Any, archive: Path, count: int, out: Path) -> None:
 
 
 def _digits(finder: Any, archive: Path) -> None:
-    """Print what gestures the digits 0 to 9 of pupils' hands are called, each read in the box of its mask."""
+    """Print what gestures the digits 0 to 9 of pupils' hands are called, each read in the box of its mask.
+
+    Of the tenth of them that is held out where they are cut-outs.
+    """
+    from handloom.data.cutouts import parted
     from handloom.gestures import NUMBERS
 
     said: dict[int, Counter[str]] = defaultdict(Counter)
-    for item, picture, mask in _items(archive, "sld"):
+    items = list(_items(archive, "sld"))
+    held_out = parted([Path("sld", item["image"]) for item, _, _ in items])["evaluation"]
+    for item, picture, mask in items:
+        if Path("sld", item["image"]) not in held_out:
+            continue
         (reading,) = finder.read(picture, [masks.tight_box(mask).square(finder.crop_scale)])
         said[int(item["gesture"])][reading.gesture.name] += 1
     for digit, names in sorted(said.items()):
@@ -119,6 +143,33 @@ def _digits(finder: Any, archive: Path) -> None:
     counted = {digit: names for digit, names in said.items() if digit in NUMBERS.values()}
     right = sum(names[name] for name, digit in NUMBERS.items() for names in [said[digit]])
     click.echo(f"1 to 5: {right / sum(map(Counter.total, counted.values())):.1%} have the gesture that counts so")
+
+
+def _marked(finder: Any, folder: Path) -> None:
+    """Print how far from marked keypoints the pose net's are, each hand read in the box around its marked ones.
+
+    Errors are over the longer side of a hand's keypoints x 1.2, as in mmpose's protocol, all 21 of each hand counted.
+    """
+    from handloom.data import coco
+    from handloom.inference import MIN_SCORE
+
+    paths = layout.pictures(folder / "images")
+    errors, scores = [], []
+    for name, hands in coco.read(folder / "keypoints.json", [path.name for path in paths]).items():
+        picture = images.read(folder / "images" / name)
+        for hand in hands:
+            points = hand.keypoints_px
+            assert points is not None
+            (reading,) = finder.read(picture, [Box.around(points).square(KEYPOINTS_TO_MASK * finder.crop_scale)])
+            extent = PCK_BOX_SCALE * np.ptp(points, axis=0).max()
+            errors.append(np.linalg.norm(reading.keypoints_px - points, axis=1) / extent)
+            scores.append(reading.score)
+    apart = np.array(errors)
+    within = ", ".join(f"PCK@{share} {(apart < share).mean():.3f}" for share in (0.1, 0.2))
+    click.echo(
+        f"{folder.name}: {len(apart)} marked hands, {within}, error mean {apart.mean():.3f}, median "
+        f"{np.median(apart):.3f}; called a hand at the default score {np.mean(np.array(scores) >= MIN_SCORE):.1%}"
+    )
 
 
 def _hgr1(archive: Path, count: int) -> Iterator[tuple[str, Picture, NDArray[np.bool_]]]:

@@ -1,0 +1,38 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner
+
+from handloom import images
+from handloom.data.rhd import RhdSource
+from pipeline.real import real
+
+
+def test_marked_hands_are_scored(archive: Path, tmp_path: Path) -> None:
+    source, folder = RhdSource("synthetic", archive), tmp_path / "some"
+    (folder / "images").mkdir(parents=True)
+    records, annotations = [], []
+    for number in source.ids("evaluation"):
+        sample = source.sample("evaluation", number)
+        name = f"{number}.png"
+        (folder / "images" / name).write_bytes(images.encode_png(sample.picture))
+        records.append({"id": number, "file_name": name})
+        for hand in sample.hands:
+            if hand.visible is not None and hand.visible.all():
+                keypoints = np.column_stack([hand.keypoints_px, np.full(21, 2)])
+                annotations.append({"image_id": number, "keypoints": keypoints.ravel().tolist()})
+    shares = []
+    for shift in (0, 500):
+        moved = [each | {"keypoints": [value + shift * (i % 3 < 2) for i, value in enumerate(each["keypoints"])]}
+                 for each in annotations]  # fmt: skip
+        (folder / "keypoints.json").write_text(json.dumps({"images": records, "annotations": moved}))
+        done = CliRunner().invoke(real, ["--bundled", "--keypoints", str(folder)])
+        assert done.exit_code == 0, done.output
+        assert f"some: {len(annotations)} marked hands" in done.output
+        found = re.search(r"PCK@0.2 ([\d.]+)", done.output)
+        assert found
+        shares.append(float(found[1]))
+    assert shares[0] > 0.7
+    assert shares[1] < 0.4
