@@ -137,12 +137,14 @@ def _begun(*params: dict[str, Any]) -> str:
 
 def _sources(facts: dict[str, Any]) -> str:
     """Say which sources the nets learnt from, with their shares; of cut-outs whose they are, as SOURCE.txt says."""
+    from handloom.data.cutouts import parted
+
     total = sum(facts["weights"].values())
     said = [f"{name} {weight / total:.0%}" for name, weight in facts["weights"].items()]
     for folder in sorted(path for path in layout.CUTOUTS.glob("*") if path.is_dir() and "cutouts" in facts["weights"]):
         note = folder / "SOURCE.txt"
         of = f", {note.read_text().strip()}" if note.exists() else ""
-        said.append(f"{len(list((folder / 'images').iterdir())):,} cut-outs: {folder.name}{of}")
+        said.append(f"{len(parted(layout.pictures(folder / 'images'))['training']):,} cut-outs: {folder.name}{of}")
     return "; ".join(said)
 
 

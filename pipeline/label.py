@@ -9,18 +9,20 @@ MediaPipe Hands (Apache-2.0) has seen many real hands, the renderer none. Look a
 import json
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 import click
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from handloom import files, images
+from handloom import files, images, masks
+from handloom.data.folder import PictureFolder
 from handloom.errors import DataError
-from handloom.geometry import Box, Points
+from handloom.geometry import Points
 from handloom.reporting import reported
-from pipeline import layout
 
 PEER: Final = Path("bench/.mediapipe/bin/python")
 MIN_SCORE: Final = 0.8
@@ -37,8 +39,9 @@ AGREED: Final = 0.15
     "--peer",
     default=PEER,
     show_default=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Python in whose environment MediaPipe is.",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Python in whose environment MediaPipe is: `python -m venv bench/.mediapipe`, then "
+    "`bench/.mediapipe/bin/pip install -r bench/requirements-mediapipe.txt`.",
 )
 def label(folder: Path, peer: Path) -> None:
     """Write keypoints.json of FOLDER, which holds images/ and their masks/, as MediaPipe Hands sees them.
@@ -48,53 +51,54 @@ def label(folder: Path, peer: Path) -> None:
     """
     from handloom.inference import HandFinder
 
-    paths = layout.pictures(folder / "images")
-    if not paths:
-        raise DataError(f"{folder}: must hold images/, got none; name a folder of cut-outs")
-    finder, annotations = HandFinder.load(), []
+    out = folder / "keypoints.json"
+    if out.exists():
+        raise DataError(f"{out}: would be replaced, got one already; move it away")
+    if not peer.exists():
+        what = "must be the Python of an environment with MediaPipe, got no such file"
+        raise DataError(f"{peer}: {what}; `python -m pipeline.label --help` says how to make it")
+    paths = [folder / "images" / name for name in PictureFolder(folder).names]
     said = _asked(peer, paths)
+    finder, annotations = HandFinder.load(), []
     for path in tqdm(paths, desc="keypoints", unit="picture", disable=None):
-        points = np.array(said[path.name], np.float32)
-        if not len(points) or not _on_mask(points, folder / "masks" / f"{path.stem}.png"):
+        mask = images.read(folder / "masks" / f"{path.stem}.png")[..., 0] > 127
+        points = np.array(said[path], np.float32)
+        if not len(points) or _share_on(mask, points) < IN_MASK:
             continue
-        own = finder.read(images.read(path), [Box.around(points).square(finder.crop_scale)])[0]
+        own = finder.read(images.read(path), [masks.tight_box(mask).square(finder.crop_scale)])[0]
         apart = np.linalg.norm(own.keypoints_px - points, axis=1) / np.ptp(points, axis=0).max()
         hidden = ~own.visible & (apart < AGREED)
         keypoints = np.column_stack([points.astype(float).round(2), np.where(hidden, 1, 2)]).ravel().tolist()
         annotations.append({"image_id": path.name, "keypoints": keypoints})
     marked = [{"id": each["image_id"], "file_name": each["image_id"]} for each in annotations]
-    out = folder / "keypoints.json"
     files.write(out, json.dumps({"images": marked, "annotations": annotations}))
     click.echo(f"{out}: {len(annotations):,} of {len(paths):,} cut-outs")
 
 
-def _asked(peer: Path, paths: list[Path]) -> dict[str, Any]:
+def _asked(peer: Path, paths: list[Path]) -> dict[Path, Any]:
     """Give what the peer sees in each picture: 21 points, or none."""
-    process = subprocess.Popen(
-        [peer, Path("bench/points.py"), str(MIN_SCORE), *paths],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        lines = tqdm(process.stdout, desc="MediaPipe", unit="picture", total=len(paths), disable=None)
-        said = dict(zip((path.name for path in paths), map(json.loads, lines), strict=False))
-    if len(said) < len(paths):
-        what = f"{peer}: must answer for {len(paths)} pictures, got '{len(said)}'"
-        raise DataError(f"{what}; install bench/requirements-mediapipe.txt there")
+    words, said = [str(peer), "bench/points.py", str(MIN_SCORE)], {}
+    with TemporaryFile("w+") as names, TemporaryFile("w+") as complaints:
+        names.writelines(f"{path}\n" for path in paths)
+        names.seek(0)
+        with subprocess.Popen(words, stdin=names, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
+            assert process.stdout is not None
+            for path in tqdm(paths, desc="MediaPipe", unit="picture", disable=None):
+                if not (line := process.stdout.readline()):
+                    process.wait()
+                    complaints.seek(0)
+                    why = (complaints.read().splitlines() or ["nothing"])[-1]
+                    raise DataError(f"{path}: {peer} must answer with points, got '{why}'; mend that")
+                said[path] = json.loads(line)
     return said
 
 
-def _on_mask(points: Points, path: Path) -> bool:
-    """Say whether enough points lie on a mask, or beside it by a 30th of its side."""
-    mask: NDArray[np.bool_] = images.read(path)[..., 0] > 127
-    reach = max(mask.shape) // 30
-    rows, columns = np.nonzero(mask)
-    inside = [
-        bool((np.maximum(abs(columns - x), abs(rows - y)) <= reach).any()) for x, y in np.rint(points).astype(int)
-    ]
-    return float(np.mean(inside)) >= IN_MASK
+def _share_on(mask: NDArray[np.bool_], points: Points) -> float:
+    """Give the share of points on a mask, or beside it by a 30th of its longer side."""
+    reach = 2 * (max(mask.shape) // 30) + 1
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8))
+    column, row = np.rint(points).astype(int).clip(0, np.array(mask.shape[::-1]) - 1).T
+    return float(near[row, column].mean())
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from handloom import draw, files, images, masks, metrics
 from handloom.data.rows import KEYPOINTS_TO_MASK, PCK_BOX_SCALE
+from handloom.errors import DataError
 from handloom.geometry import Box
 from handloom.images import Picture
 from handloom.reporting import reported
@@ -146,28 +147,31 @@ def _digits(finder: Any, archive: Path) -> None:
 
 
 def _marked(finder: Any, folder: Path) -> None:
-    """Print how far from marked keypoints the pose net's are, each hand read in the box around its marked ones.
+    """Print how far from marked keypoints the pose net's are, each hand read in the box around its visible ones.
 
-    Errors are over the longer side of a hand's keypoints x 1.2, as in mmpose's protocol, all 21 of each hand counted.
+    Errors are over the longer side of a hand's keypoints x 1.2, as in mmpose's protocol; only visible ones count.
     """
-    from handloom.data import coco
+    from handloom.data.folder import PictureFolder
     from handloom.inference import MIN_SCORE
 
-    paths = layout.pictures(folder / "images")
+    source = PictureFolder(folder)
     errors, scores = [], []
-    for name, hands in coco.read(folder / "keypoints.json", [path.name for path in paths]).items():
-        picture = images.read(folder / "images" / name)
-        for hand in hands:
+    for number in range(len(source.names)):
+        sample = source.sample("evaluation", number)
+        for hand in (hand for hand in sample.hands if hand.visible is not None and hand.visible.any()):
             points = hand.keypoints_px
             assert points is not None
-            (reading,) = finder.read(picture, [Box.around(points).square(KEYPOINTS_TO_MASK * finder.crop_scale)])
+            box = Box.around(points[hand.visible]).square(KEYPOINTS_TO_MASK * finder.crop_scale)
+            (reading,) = finder.read(sample.picture, [box])
             extent = PCK_BOX_SCALE * np.ptp(points, axis=0).max()
-            errors.append(np.linalg.norm(reading.keypoints_px - points, axis=1) / extent)
+            errors.append(np.linalg.norm(reading.keypoints_px - points, axis=1)[hand.visible] / extent)
             scores.append(reading.score)
-    apart = np.array(errors)
+    if not errors:
+        raise DataError(f"{folder}: must hold marked hands, got none in keypoints.json; `pipeline.label` marks some")
+    apart = np.concatenate(errors)
     within = ", ".join(f"PCK@{share} {(apart < share).mean():.3f}" for share in (0.1, 0.2))
     click.echo(
-        f"{folder.name}: {len(apart)} marked hands, {within}, error mean {apart.mean():.3f}, median "
+        f"{folder.name}: {len(errors)} marked hands, {within}, error mean {apart.mean():.3f}, median "
         f"{np.median(apart):.3f}; called a hand at the default score {np.mean(np.array(scores) >= MIN_SCORE):.1%}"
     )
 

@@ -11,7 +11,7 @@ from handloom import images, inference
 from handloom.checkpoint import load_model, save_model
 from handloom.errors import DataError
 from handloom.inference import BUNDLED, HandFinder
-from pipeline.bundle import _begun, bundle
+from pipeline.bundle import _begun, _hands_by_source, bundle
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -82,3 +82,10 @@ def test_nets_that_were_exported_before_a_training_are_not_bundled_as_its_own(
     done = CliRunner().invoke(bundle, ["--empty", "rooms.zip", "--preset", "default"])
     assert isinstance(done.exception, DataError)
     assert str(done.exception) == ("onnx: must hold the nets of models, got another pose net; run `dvc repro export`")
+
+
+def test_the_card_has_keypoints_by_source() -> None:
+    crops = {crop: {"pck_0.2": share} for crop, share in (("true_crop", 0.91), ("predicted_crop", 0.8))}
+    said = _hands_by_source({"by_source": {"synthetic": {"num_hands": 1200, **crops}}})
+    assert said == "| PCK@0.2, synthetic, 1,200 hands | 0.910 / 0.800 |\n"
+    assert not _hands_by_source({})

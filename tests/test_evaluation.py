@@ -212,6 +212,17 @@ def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: Segment
     assert (own - other).abs().mean() < 25
 
 
+def test_the_box_of_a_hand_of_unknown_side_is_its_mask_s(hands: PoseSet, masks: SegmentSet) -> None:
+    said = found_in(labels_of(masks.masks[:]))
+    known = find_hands(said, masks, hands)
+    others = np.array([0, 4, 3, *[0] * 253], np.uint8)
+    nobody_s = replace(masks, masks=others[masks.masks[:]])
+    unknown = find_hands(said, nobody_s, replace(hands, sides=np.full_like(hands.sides, 3)))
+    assert known.iou.mean() > 0.9
+    # of two hands in one place a square may be nearer to the other's box
+    assert (np.abs(unknown.iou - known.iou) < 1e-6).mean() > 0.9
+
+
 def test_a_missed_hand_is_read_where_one_is_likeliest_beside_the_found_ones(
     hands: PoseSet, masks: SegmentSet, archive: Path
 ) -> None:

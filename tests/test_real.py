@@ -15,14 +15,14 @@ def test_marked_hands_are_scored(archive: Path, tmp_path: Path) -> None:
     (folder / "images").mkdir(parents=True)
     records, annotations = [], []
     for number in source.ids("evaluation"):
-        sample = source.sample("evaluation", number)
-        name = f"{number}.png"
-        (folder / "images" / name).write_bytes(images.encode_png(sample.picture))
-        records.append({"id": number, "file_name": name})
-        for hand in sample.hands:
-            if hand.visible is not None and hand.visible.all():
-                keypoints = np.column_stack([hand.keypoints_px, np.full(21, 2)])
-                annotations.append({"image_id": number, "keypoints": keypoints.ravel().tolist()})
+        sample, name = source.sample("evaluation", number), f"{number}.png"
+        whole = [hand for hand in sample.hands if hand.visible is not None and hand.visible.all()]
+        if whole:
+            (folder / "images" / name).write_bytes(images.encode_png(sample.picture))
+            records.append({"id": number, "file_name": name})
+        for hand in whole:
+            keypoints = np.column_stack([hand.keypoints_px, np.full(21, 2)])
+            annotations.append({"image_id": number, "keypoints": keypoints.ravel().tolist()})
     shares = []
     for shift in (0, 500):
         moved = [each | {"keypoints": [value + shift * (i % 3 < 2) for i, value in enumerate(each["keypoints"])]}
@@ -36,3 +36,11 @@ def test_marked_hands_are_scored(archive: Path, tmp_path: Path) -> None:
         shares.append(float(found[1]))
     assert shares[0] > 0.7
     assert shares[1] < 0.4
+
+
+def test_a_folder_without_marked_hands_is_named(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "a.png").write_bytes(images.encode_png(np.zeros((20, 20, 3), np.uint8)))
+    done = CliRunner().invoke(real, ["--bundled", "--keypoints", str(tmp_path)])
+    assert "must hold marked hands, got none in keypoints.json" in str(done.exception)

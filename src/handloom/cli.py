@@ -21,8 +21,8 @@ _int8 = click.option("--int8", is_flag=True, help="Of a folder, the exported net
 _size = click.option(
     "--size",
     type=click.IntRange(1),
-    help="Side at which the mask net sees a picture, px, of the bundled one 32, 64 to 1024: more finds smaller hands, "
-    "and more that are none, less is faster.  [default: that of its training]",
+    help="Side at which the mask net sees a picture, px; of the bundled one a multiple of 32 up to 1024. More finds "
+    "smaller hands, and more that are none, less is faster.  [default: that of its training]",
 )
 
 
@@ -148,14 +148,15 @@ def verify(root: Path) -> None:
     from handloom import verify as verifying
     from handloom.errors import DataError
 
-    first = None
-    for checked in chain(verifying.checked(root), [verifying.bundled()]):
+    wrong = []
+    for checked in chain([verifying.bundled()], verifying.checked(root)):
         click.echo(f"{checked.stage}: {checked.num_right} of {checked.num_outputs} outputs are as they should be")
         for fault in checked.faults:
             click.echo(f"  {fault}")
-        first = first or (checked if checked.faults else None)
-    if first:
-        raise DataError(f"{first.stage}: the first that differs, got '{first.faults[0]}'; run `dvc repro`")
+        wrong += [(checked.stage, checked.faults[0], checked.remedy)] if checked.faults else []
+    if wrong:
+        stage, fault, remedy = wrong[0]
+        raise DataError(f"{stage}: the first that differs, got '{fault}'; {remedy}")
 
 
 def _opened(address: str, browser: bool) -> None:

@@ -135,10 +135,8 @@ def find_hands(said: Predictions, truth: SegmentSet, hands: PoseSet) -> FoundHan
                 f"{truth.names[sample[0]]}: picture {sample[1]} has keypoints and no mask to compare with; "
                 "add its mask, or leave it out of evaluation.txt"
             )
-        own = (truth.masks[row] == side) & (side <= RIGHT)
         scale = float(hands.picture_px[hand]) / truth.size
-        # a mask of a few pixels may vanish at the net's size: then its crop tells where it was
-        true = _edges(masks.tight_box(own)) * scale if own.any() else _unscaled(hands, hand)
+        true = _true_box(truth.masks[row], [side] if side <= RIGHT else OTHERS, _unscaled(hands, hand), scale)
         found = np.array([_edges(box) for box in masks.boxes(said["labels"][row])]).reshape(-1, 4) * scale
         overlaps = metrics.box_iou(found, true)
         ious[hand] = overlaps.max(initial=0)
@@ -147,6 +145,18 @@ def find_hands(said: Predictions, truth: SegmentSet, hands: PoseSet) -> FoundHan
         else:
             crops.append(Box(*map(float, found[overlaps.argmax()])).square(hands.crop_scale))
     return FoundHands(crops, ious)
+
+
+def _true_box(
+    mask: NDArray[np.uint8], labels: Sequence[int], crop: NDArray[np.float64], scale: float
+) -> NDArray[np.float64]:
+    """Give the box of that of these labels of a mask that lies best in a crop's square; px of the source picture, xyxy.
+
+    A mask of a few pixels may vanish at the net's size: then the square tells where it was.
+    """
+    owns = (mask == label for label in labels)
+    boxes = [_edges(masks.tight_box(own)) * scale for own in owns if own.any()]
+    return max(boxes, key=lambda box: float(metrics.box_iou(box[None], crop)[0]), default=crop)
 
 
 def _samples(of: SegmentSet | PoseSet) -> list[tuple[int, int]]:

@@ -23,12 +23,13 @@ SUMS: Final = Path(__file__).parent / "weights" / "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Checked:
-    """One stage: how many of its outputs are what they should be, and what is not, said line by line."""
+    """One stage: how many of its outputs are what they should be, what is not, said line by line, and what mends it."""
 
     stage: str
     num_right: int
     num_outputs: int
     faults: list[str]
+    remedy: str = "run `dvc repro`"
 
 
 def checked(root: Path) -> Iterator[Checked]:
@@ -58,7 +59,8 @@ def bundled() -> Checked:
         found = sha256(path.read_bytes()).hexdigest() if path.exists() else "nothing"
         if found != expected:
             faults.append(f"{path}: sha256 {expected[:8]} became {found[:8]}")
-    return Checked("bundled nets", len(lines) - len(faults), len(lines), faults)
+    remedy = "install the package again, or restore them from git"
+    return Checked("bundled nets", len(lines) - len(faults), len(lines), faults, remedy)
 
 
 def _fault(root: Path, entry: dict[str, Any]) -> str | None:

@@ -226,7 +226,7 @@ def _dress(
     inside = slice(0, height), slice(room, room + width)
     layer.light[inside] = _recoloured(rng, to_light(_bled(picture, hand)), hand)
     layer.alpha[inside] = layer.hand[inside] = hand
-    sleeve = _add_arm(rng, layer, height) if arm else frame[0]
+    sleeve = _add_arm(rng, layer, height) if arm else math.inf
     slope = rng.normal(0, 0.6, 2) / max(height, width)
     rows, columns = (np.arange(n, dtype=np.float32) - n / 2 for n in frame)
     side = np.clip(1 + slope[0] * rows[:, None] + slope[1] * columns, 0.35, 1.8).astype(np.float32)
@@ -234,7 +234,7 @@ def _dress(
     if marks is None:
         return layer
     points = marks.points + np.array([room - corner[0], -corner[1]], np.float32)
-    return replace(layer, marks=_Marks(points, marks.visible & (points[:, 1] < sleeve)))
+    return replace(layer, marks=_Marks(points, marks.visible & (points[:, 1] < sleeve - 0.5)))
 
 
 def _bled(picture: Picture, hand: NDArray[np.uint8]) -> Picture:
@@ -260,16 +260,16 @@ def _recoloured(rng: Rng, light: Field, hand: NDArray[np.uint8]) -> Field:
     return np.asarray(light * (gain * rng.uniform(0.7, 1.3)).astype(np.float32))
 
 
-def _add_arm(rng: Rng, layer: _Layer, height: int) -> int:
+def _add_arm(rng: Rng, layer: _Layer, height: int) -> float:
     """Draw an arm, bare or sleeved, from the lowest rows of a hand to the end of its frame, in place.
 
     A bare arm has the colours across the wrist, drawn out; the wrist is where the mask ends below, at row `height`.
-    Gives the row at which a sleeve begins, the one below the frame where none does.
+    Gives the row at which a sleeve begins, infinity where none does.
     """
     row = height - 1 - round(0.02 * height)
     seen = np.flatnonzero(layer.hand[row])
     if not len(seen):
-        return len(layer.alpha)
+        return math.inf
     left, right = int(seen[0]), int(seen[-1]) + 1
     light, alpha, hand = layer.light[row:], layer.alpha[row:], layer.hand[row:]
     down = np.arange(len(alpha), dtype=np.float32)
@@ -287,7 +287,7 @@ def _add_arm(rng: Rng, layer: _Layer, height: int) -> int:
     # a sleeve lies over the wrist, a bare arm goes on below the hand's own pixels
     there = np.abs(across) < 1 if sleeve else (np.abs(across) < 1) & (alpha == 0)
     light[there], alpha[there], hand[there] = drawn[there], 255, 0
-    return row if sleeve else len(layer.alpha)
+    return row if sleeve else math.inf
 
 
 def _round(across: Field) -> Field:
