@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from handloom import images
-from handloom.data import cutouts
+from handloom.data import cutouts, pasting
 from handloom.data.cutouts import Cutouts, parted
 from handloom.data.source import OTHERS, UNKNOWN, Hand
 from handloom.errors import DataError
@@ -107,7 +107,7 @@ def test_each_hand_has_a_label_and_its_ground_stays_behind(folder: Path) -> None
 def test_an_arm_is_no_hand(folder: Path) -> None:
     picture, hand, corner = cutouts._cutout(folder / "some" / "images" / "3.png")
     longest = max(
-        (cutouts._dress(np.random.default_rng(seed), picture, hand, corner, None) for seed in range(20)),
+        (pasting.dress(np.random.default_rng(seed), picture, hand, corner, None) for seed in range(20)),
         key=lambda layer: layer.alpha.shape[0],
     )
     covered, own = (np.count_nonzero(values) for values in (longest.alpha, longest.hand))
@@ -180,29 +180,29 @@ def test_marked_keypoints_go_where_their_hand_goes(folder: Path) -> None:
 
 
 def test_what_is_pasted_later_hides_keypoints() -> None:
-    marks = cutouts._Marks((MARKS + 100).astype(np.float32), np.ones(21, bool))
+    marks = pasting.Marks((MARKS + 100).astype(np.float32), np.ones(21, bool))
     mask = np.zeros((320, 320), np.uint8)
     mask[100:170, 100:150] = 3
-    whole = cutouts._seen(marks, 3, mask, mask)
+    whole = pasting.seen(marks, 3, mask, mask)
     assert isinstance(whole, Hand)
     assert whole.visible is not None
     assert whole.visible.all()
     mask[100:126, 130:140] = 4
-    half = cutouts._seen(marks, 3, mask, mask)
+    half = pasting.seen(marks, 3, mask, mask)
     assert half is not None
     assert half.visible is not None
     np.testing.assert_array_equal(half.visible, ~((MARKS[:, 0] >= 30) & (MARKS[:, 1] < 26)))
     mask[100:150, 100:150] = 4
-    assert cutouts._seen(marks, 3, mask, mask) is None
-    assert cutouts._seen(cutouts._Marks(marks.points - 130, marks.visible), 3, mask, mask) is None
+    assert pasting.seen(marks, 3, mask, mask) is None
+    assert pasting.seen(pasting.Marks(marks.points - 130, marks.visible), 3, mask, mask) is None
 
 
 def test_a_sleeve_hides_the_wrist_alone(folder: Path) -> None:
-    marks = cutouts._Marks(MARKS.astype(np.float32), np.ones(21, bool))
+    marks = pasting.Marks(MARKS.astype(np.float32), np.ones(21, bool))
     marks.points[0] = (25, 59.4)
     hidden = set()
     for seed in range(40):
-        layer = cutouts._dress(np.random.default_rng(seed), *cutouts._cutout(folder / "some/images/3.png"), marks)
+        layer = pasting.dress(np.random.default_rng(seed), *cutouts._cutout(folder / "some/images/3.png"), marks)
         assert layer.marks is not None
         assert layer.marks.visible[1:].all()
         hidden.add(bool(layer.marks.visible[0]))

@@ -1,68 +1,35 @@
 """Hands cut out of photographs, pasted on backgrounds: any folder of pictures with clean masks as training data.
 
-Each gets an arm or a sleeve, another colour of skin, light from one side, any rotation and scale; the composed picture
-goes through the renderer's camera, so that noise and blur tell nobody what was pasted. Dwibedi et al. 2017 found that a
-detector learns the seams of a single way of blending, hence feathers of several widths.
+`pasting` has how each is dressed and put there; the composed picture goes through the renderer's camera, so that noise
+and blur tell nobody what was pasted.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from handloom import images, masks
 from handloom.data import coco
-from handloom.data.source import OTHERS, UNKNOWN, Hand, Sample
+from handloom.data.pasting import SIZE, Field, Marks, Rng, dress, paste, seen
+from handloom.data.source import OTHERS, Sample
 from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
-from handloom.data.synthetic.noise import any_colour, clouds, linear, skin_colour, to_light
+from handloom.data.synthetic.noise import to_light
 from handloom.errors import DataError
-from handloom.geometry import Box, Points
+from handloom.geometry import Box
 from handloom.images import Picture
 from handloom.params import CutoutsParams
 
-Field = NDArray[np.float32]
-Rng = np.random.Generator
-
-SIZE: Final = 320
-"""Side of a composed picture, px: RHD's."""
-EXTENT: Final = (36.0, 300.0)
-"""Least and most of a hand's longer side, px; drawn evenly in its logarithm."""
 SPLITS: Final = {"training": 1, "evaluation": 2}
 HELD_OUT: Final = 10
 """About every tenth cut-out, and photograph behind them, serves evaluation alone."""
 _COUNT_CHANCES: Final = (0.08, 0.57, 0.27, 0.08)
 """Of no hand, one, two, three."""
-
-
-class _Marks(NamedTuple):
-    """A hand's keypoints. Of its side nothing is known: cut-outs are mirrored at random."""
-
-    points: Points
-    """(21, 2) in `skeleton.NAMES` order."""
-    visible: NDArray[np.bool_]
-    """(21,)."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Layer:
-    """A thing to be pasted, in a frame of its own."""
-
-    light: Field
-    """(H, W, 3) linear."""
-    alpha: NDArray[np.uint8]
-    """(H, W): all that covers what is behind."""
-    hand: NDArray[np.uint8]
-    """(H, W): of it the hand, 255."""
-    marks: _Marks | None
-    """Its keypoints, px of this frame; None where nobody has marked them."""
 
 
 class Cutouts:
@@ -118,14 +85,14 @@ class Cutouts:
         placed = {}
         for label in OTHERS[: int(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES))]:
             path = chosen[int(rng.integers(len(chosen)))]
-            layer = _dress(rng, *_cutout(path), self._marks.get(path))
-            covers, shows, placed[label] = _paste(rng, layer, light)
+            layer = dress(rng, *_cutout(path), self._marks.get(path))
+            covers, shows, placed[label] = paste(rng, layer, light)
             foremost[covers] = label
             mask[covers] = 0
             mask[shows] = label
-        seen = (_seen(marks, label, mask, foremost) for label, marks in placed.items() if marks)
+        shown = (seen(marks, label, mask, foremost) for label, marks in placed.items() if marks)
         picture = develop(rng, light, mask > 0)
-        return Sample(picture, mask, tuple(hand for hand in seen if hand))
+        return Sample(picture, mask, tuple(hand for hand in shown if hand))
 
     def _ground(self, rng: Rng, photographs: Sequence[Path]) -> Field:
         """Draw what is behind: (SIZE, SIZE, 3) linear."""
@@ -151,7 +118,7 @@ def parted(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return {"training": [path for path in paths if path not in out], "evaluation": out}
 
 
-def _marks(folder: Path, pictures: Sequence[Path]) -> dict[Path, _Marks]:
+def _marks(folder: Path, pictures: Sequence[Path]) -> dict[Path, Marks]:
     """Give the keypoints of each cut-out where somebody has marked them."""
     found = {}
     for own in sorted({path.parent.parent for path in pictures}):
@@ -162,22 +129,8 @@ def _marks(folder: Path, pictures: Sequence[Path]) -> dict[Path, _Marks]:
             points, visible = hands[0].keypoints_px, hands[0].visible
             assert points is not None
             assert visible is not None
-            found[own / "images" / name] = _Marks(points, visible)
+            found[own / "images" / name] = Marks(points, visible)
     return found
-
-
-def _seen(marks: _Marks, label: int, mask: NDArray[np.uint8], foremost: NDArray[np.uint8]) -> Hand | None:
-    """Give the hand of keypoints, px of the picture, of which what was pasted later hides some.
-
-    None where under half of them lie on its mask. `foremost` (SIZE, SIZE) says what was pasted last at each pixel: a
-    keypoint just beside its own silhouette is visible.
-    """
-    points, visible = marks
-    inside = ((points >= -0.5) & (points < SIZE - 0.5)).all(axis=1)
-    column, row = np.rint(points).astype(int).clip(0, SIZE - 1).T
-    if 2 * np.count_nonzero(inside & (mask[row, column] == label)) < len(points):
-        return None
-    return Hand(UNKNOWN, points, visible & inside & np.isin(foremost[row, column], (0, label)))
 
 
 @lru_cache(maxsize=2)
@@ -209,138 +162,3 @@ def _cutout(path: Path) -> tuple[Picture, NDArray[np.uint8], tuple[int, int]]:
     rows, columns = slice(round(box.top), round(box.bottom)), slice(round(box.left), round(box.right))
     corner = columns.start, rows.start
     return np.ascontiguousarray(picture[rows, columns]), np.ascontiguousarray(hand[rows, columns]), corner
-
-
-def _dress(
-    rng: Rng, picture: Picture, hand: NDArray[np.uint8], corner: tuple[int, int], marks: _Marks | None
-) -> _Layer:
-    """Give a cut-out another skin, light from one side, and an arm or a sleeve below its wrist.
-
-    Marks are in pixels of the photograph, in which the cut-out begins at `corner`.
-    """
-    height, width = hand.shape
-    arm = round(height * rng.uniform(0.5, 3.5)) if rng.random() < 0.85 else 0
-    room = round(arm * 0.4)
-    frame = height + arm, width + 2 * room
-    layer = _Layer(np.zeros((*frame, 3), np.float32), np.zeros(frame, np.uint8), np.zeros(frame, np.uint8), None)
-    inside = slice(0, height), slice(room, room + width)
-    layer.light[inside] = _recoloured(rng, to_light(_bled(picture, hand)), hand)
-    layer.alpha[inside] = layer.hand[inside] = hand
-    sleeve = _add_arm(rng, layer, height) if arm else math.inf
-    slope = rng.normal(0, 0.6, 2) / max(height, width)
-    rows, columns = (np.arange(n, dtype=np.float32) - n / 2 for n in frame)
-    side = np.clip(1 + slope[0] * rows[:, None] + slope[1] * columns, 0.35, 1.8).astype(np.float32)
-    np.multiply(layer.light, side[..., None], out=layer.light)
-    if marks is None:
-        return layer
-    points = marks.points + np.array([room - corner[0], -corner[1]], np.float32)
-    return replace(layer, marks=_Marks(points, marks.visible & (points[:, 1] < sleeve - 0.5)))
-
-
-def _bled(picture: Picture, hand: NDArray[np.uint8]) -> Picture:
-    """Fill what is not hand with the nearest hand's colours, so that no seam shows the photograph's own ground."""
-    core = cv2.erode(hand, np.ones((3, 3), np.uint8))
-    inner = core if core.any() else hand
-    _, nearest = cv2.distanceTransformWithLabels(
-        (inner == 0).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
-    colours[nearest[inner > 0]] = picture[inner > 0]
-    return np.asarray(np.where(inner[..., None] > 0, picture, colours[nearest]), np.uint8)
-
-
-def _recoloured(rng: Rng, light: Field, hand: NDArray[np.uint8]) -> Field:
-    """Move a hand's mean colour towards that of another skin, and its brightness."""
-    mean = light[hand > 0].mean(axis=0)
-    share = rng.uniform(0.0, 1.0)
-    target = np.asarray(linear(skin_colour(rng)), np.float32)
-    # Python's powers, sines and exponentials are the same on all processors; numpy's differ in their last bits
-    ratio = np.maximum(target, 0.01) / np.maximum(mean, 0.01)
-    gain = np.array([float(each) ** share for each in ratio], np.float32)
-    return np.asarray(light * (gain * rng.uniform(0.7, 1.3)).astype(np.float32))
-
-
-def _add_arm(rng: Rng, layer: _Layer, height: int) -> float:
-    """Draw an arm, bare or sleeved, from the lowest rows of a hand to the end of its frame, in place.
-
-    A bare arm has the colours across the wrist, drawn out; the wrist is where the mask ends below, at row `height`.
-    Gives the row at which a sleeve begins, infinity where none does.
-    """
-    row = height - 1 - round(0.02 * height)
-    seen = np.flatnonzero(layer.hand[row])
-    if not len(seen):
-        return math.inf
-    left, right = int(seen[0]), int(seen[-1]) + 1
-    light, alpha, hand = layer.light[row:], layer.alpha[row:], layer.hand[row:]
-    down = np.arange(len(alpha), dtype=np.float32)
-    sleeve = rng.random() < 0.45
-    spread = rng.uniform(1.1, 1.5) if sleeve else 1.0
-    half = (right - left) / 2 * (spread + rng.uniform(0.0, 0.35) * np.minimum(down / height, 1.0))
-    middle = (left + right) / 2 + math.tan(rng.normal(0, 0.25)) * down
-    places = np.arange(alpha.shape[1], dtype=np.float32) + 0.5
-    across: Field = np.asarray((places - middle[:, None]) / half[:, None], np.float32)
-    mottle = np.asarray(clouds(rng, across.shape[0], across.shape[1], int(rng.integers(2, 12))), np.float32) / 255
-    cloth = np.asarray(linear(any_colour(rng)), np.float32)
-    drawn = (_round(across) * cloth if sleeve else _across(light[0, left:right], across)) * (0.8 + 0.4 * mottle)[
-        ..., None
-    ]
-    # a sleeve lies over the wrist, a bare arm goes on below the hand's own pixels
-    there = np.abs(across) < 1 if sleeve else (np.abs(across) < 1) & (alpha == 0)
-    light[there], alpha[there], hand[there] = drawn[there], 255, 0
-    return row if sleeve else math.inf
-
-
-def _round(across: Field) -> Field:
-    """Give the shading of something round by place -1..1 across it, (..., 1)."""
-    return np.asarray(0.45 + 0.55 * np.sqrt(np.clip(1 - across**2, 0, 1))[..., None], np.float32)
-
-
-def _across(row: Field, across: Field) -> Field:
-    """Give the colours of a row (W, 3) by place -1..1 across it."""
-    places = np.clip(((across + 1) / 2 * len(row)).astype(np.int32), 0, len(row) - 1)
-    return np.asarray(row[places], np.float32)
-
-
-def _paste(rng: Rng, layer: _Layer, light: Field) -> tuple[NDArray[np.bool_], NDArray[np.bool_], _Marks | None]:
-    """Put a layer into a picture, turned, scaled and mirrored at random.
-
-    Give what it covers and what of that is hand, (SIZE, SIZE), and its keypoints, px of the picture.
-    """
-    rows, columns = (np.flatnonzero((layer.hand > 0).any(axis=axis)) for axis in (1, 0))
-    longer = max(np.ptp(rows), np.ptp(columns)) + 1
-    scale = math.exp(rng.uniform(math.log(EXTENT[0]), math.log(EXTENT[1]))) / longer
-    factor = max(1, round(1 / scale))  # of a shrunk layer each pixel must count
-    light_, alpha, hand = (_averaged(each, factor) for each in (layer.light, layer.alpha, layer.hand))
-    angle, mirror = rng.uniform(-np.pi, np.pi), rng.choice([-1.0, 1.0])
-    cos, sin = np.cos(angle) * scale * factor, np.sin(angle) * scale * factor
-    turn = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
-    centre = np.array([columns.mean(), rows.mean()]) / factor
-    affine = np.column_stack([turn, rng.uniform(0.02, 0.98, 2) * SIZE - turn @ centre])
-    colours, covers, shows = (
-        cv2.warpAffine(each, affine, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=border)
-        for each, border in ((light_, cv2.BORDER_REPLICATE), (alpha, cv2.BORDER_CONSTANT), (hand, cv2.BORDER_CONSTANT))
-    )
-    if rng.random() < 0.4:
-        light *= 1 - _shadow(rng, covers)[..., None]
-    feather = cv2.GaussianBlur(covers, (0, 0), rng.uniform(0.3, 1.4)).astype(np.float32)[..., None] / 255
-    light += feather * (colours - light)
-    return covers > 127, shows > 127, layer.marks and _followed(layer.marks, layer.hand.shape, hand.shape, affine)
-
-
-def _followed(marks: _Marks, frame: tuple[int, ...], shrunk: tuple[int, ...], affine: NDArray[np.floating]) -> _Marks:
-    """Give keypoints by the way from a layer's frame, shrunk from (height, width) to another, to the picture."""
-    points = (marks.points + 0.5) * np.divide(shrunk[::-1], frame[::-1]) - 0.5
-    return _Marks((points @ affine[:, :2].T + affine[:, 2]).astype(np.float32), marks.visible)
-
-
-def _averaged(values: Any, factor: int) -> Any:
-    height, width = (max(1, length // factor) for length in values.shape[:2])
-    return values if factor == 1 else cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _shadow(rng: Rng, covers: Any) -> Field:
-    """Give how much of the light a thing takes from what is behind it, (SIZE, SIZE) 0..1."""
-    shift = np.array([[1.0, 0.0, rng.normal(0, 14)], [0.0, 1.0, rng.normal(4, 14)]])
-    moved = cv2.warpAffine(covers, shift, (SIZE, SIZE))
-    soft = cv2.GaussianBlur(moved, (0, 0), rng.uniform(2, 12))
-    return np.asarray(soft, np.float32) * np.float32(rng.uniform(0.2, 0.7) / 255)
