@@ -1,3 +1,7 @@
+import subprocess
+import sys
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -43,3 +47,40 @@ def test_the_number_of_threads_comes_back() -> None:
     with threads(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+FIRST_CALLS = """
+import os
+from threading import Barrier, Thread
+import torch
+from handloom.parallel import settle
+
+torch.set_num_threads(1)
+values = torch.rand(64, generator=torch.Generator().manual_seed(0))
+settle()
+
+
+def forked():  # a process in which no thread has computed yet
+    said, begin = [], Barrier(4)
+    threads = [Thread(target=lambda: (begin.wait(), said.append(torch.cos(values)))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return all(torch.equal(each, torch.cos(values)) for each in said)
+
+
+wrong = 0
+for _ in range(1000):
+    if not (child := os.fork()):
+        os._exit(not forked())
+    wrong += os.waitpid(child, 0)[1] != 0
+print(wrong)
+"""
+
+
+@pytest.mark.slow
+def test_threads_that_begin_together_are_told_the_same() -> None:
+    """Without `settle` 2 to 10 of 1,000 processes (AVX-512) have a thread that is told another."""
+    done = subprocess.run([sys.executable, "-c", FIRST_CALLS], capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from handloom.checkpoint import Model
 from handloom.errors import EnvironmentFault, ParamsError
 from handloom.models.unet import Output
+from handloom.parallel import settle
 from handloom.tasks import Predictions, Task, params_of
 
 DEVICE: Final = "HANDLOOM_DEVICE"
@@ -45,6 +46,7 @@ def predict(
 ) -> tuple[Predictions, float]:
     """Run a net over a whole split; gives predictions in order of rows, and the mean loss."""
     where = device_of(net)
+    settle()
     net.eval()
     parts: list[Predictions] = []
     losses: list[float] = []
