@@ -62,7 +62,14 @@ def test_products_are_bfloat16_only_where_that_is_asked_for_and_in_hardware(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpu, auto = torch.device("cpu"), params.segment.model_copy(update={"precision": "auto"})
-    for has, said in ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True}, False):
+    intel = {"avx512_bf16": True, "cpu_name": "Intel Xeon"}
+    for has, said in (
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_bf16": True}, True),
+        (intel, False),
+        (intel | {"amx_bf16": True}, True),
+        ({"avx512_f": True}, False),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
         assert bfloat16(auto, cpu) is said
         assert not bfloat16(auto.model_copy(update={"precision": "float32"}), cpu)

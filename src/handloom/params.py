@@ -173,7 +173,7 @@ class TrainParams(Section):
     parts: Count
     """Equal parts that a batch is cut into on a CPU, each on cores of its own; batch norm sees one part."""
     precision: Literal["auto", "float32"]
-    """auto: the net's products in bfloat16 where the machine has it in hardware; weights stay float32."""
+    """auto: the net's products in bfloat16 where the machine is faster with it; weights stay float32."""
     optimizer: Literal["muon", "adamw"]
     """muon moves the inner convolutions by Muon and the rest by AdamW, at one rate."""
     learning_rate: Positive
