@@ -26,7 +26,7 @@ _CHOSEN_AT_FIRST_CALL: Final = (torch.cos, torch.exp, torch.log, torch.sin, torc
 def settle() -> None:
     """Have MKL choose its code before threads compute.
 
-    Where two of them make the first call, one may get code good to 1e-3 instead of 1e-7 (MKL 2024.2, in torch 2.13;
+    Where two of them make the first call, one may get code off by 2e-4 instead of 1e-7 (MKL 2024.2, in torch 2.13;
     pytorch issue 188792): of 8,475 threads that began with a cosine 37 were told another one.
     """
     for function in _CHOSEN_AT_FIRST_CALL:
