@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -55,7 +56,7 @@ def composed(source: Cutouts, folder: Path) -> Iterator[tuple[Path, Boxes]]:
 
 def edges(boxes: Sequence[Box]) -> Boxes:
     """Give boxes as an array."""
-    return np.array([[box.left, box.top, box.right, box.bottom] for box in boxes]).reshape(-1, 4)
+    return np.array([astuple(box) for box in boxes]).reshape(-1, 4)
 
 
 def theirs(peer: Path, confidence: float, paths: Sequence[Path]) -> Iterator[Boxes]:
@@ -88,7 +89,12 @@ def sureness(true: Boxes, boxes: Boxes, scores: NDArray[np.float64]) -> list[flo
 @click.option("--cutouts", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--empty", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--count", default=300, show_default=True, help="Pictures to compose.")
-@click.option("--peer", default=HERE / ".mediapipe/bin/python", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--peer",
+    default=HERE / ".mediapipe/bin/python",
+    show_default=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @click.option("--models", type=click.Path(exists=True, path_type=Path), help="Folder of nets.  [default: bundled]")
 def finding(cutouts: Path, empty: Path, count: int, peer: Path, models: Path | None) -> None:
     """Compare on hands that were pasted, and on photographs without any."""
@@ -110,7 +116,8 @@ def finding(cutouts: Path, empty: Path, count: int, peer: Path, models: Path | N
             said = dict(zip([*pictures, *none], theirs(peer, confidence, [*pictures, *none]), strict=True))
             ones = [sureness(true, said[path], np.ones(len(said[path]))) for path, true in pictures.items()]
             wrong = np.array([len(said[path]) > 0 for path in none])
-            least = max(float(np.sort(false)[::-1][wrong.sum()]) + 1e-6, 0.0)
+            # just above the surest photograph that must not count; where all may, above none
+            least = max(float([*np.sort(false)[::-1], -1.0][wrong.sum()]) + 1e-6, 0.0)
             rows += [_row("MediaPipe", confidence, np.concatenate(ones) > 0, wrong)]
             rows += [_ours(np.array(own), np.array(false), least)]
     report("finding", rows, f"{len(own)} hands in {count} pictures, {len(none)} photographs without one")
