@@ -213,3 +213,25 @@ def test_a_cut_out_with_two_hands_is_named(folder: Path) -> None:
     mark(folder, hands=2)
     with pytest.raises(DataError, match=r"keypoints\.json: must mark one hand a cut-out, got '2' of 0\.png; keep one"):
         Cutouts(folder, (), PARAMS, seed=5)
+
+
+def test_another_light_comes_from_any_side_and_deepens_or_flattens_folds() -> None:
+    rows, columns = np.mgrid[:80, :80]
+    disc = (np.hypot(rows - 39.5, columns - 39.5) < 36).astype(np.uint8) * 255
+    left, right = (np.where(columns < 40, disc, 0) > 0, np.where(columns >= 40, disc, 0) > 0)
+    plain, folded = np.full((80, 80, 3), 120, np.uint8), np.full((80, 80, 3), 100, np.uint8)
+    folded[:, (columns[0] // 4) % 2 == 1] = 140
+    sides, depths = [], []
+    for seed in range(40):
+        gain = pasting._relit(np.random.default_rng(seed), plain, disc)[..., 0]
+        assert gain.shape == (80, 80)
+        assert 0.25**2 <= gain.min() <= gain.max() <= 1.8**2
+        assert np.median(gain[disc > 0]) == pytest.approx(1, abs=0.1)
+        sides.append(gain[right].mean() / gain[left].mean())
+        lit = pasting._relit(np.random.default_rng(seed), folded, disc)[..., 0] * (folded[..., 0] / 120.0) ** 2
+        depths.append(lit[disc > 0].std())
+    assert min(sides) < 0.8
+    assert max(sides) > 1.25
+    as_it_was = ((folded[..., 0] / 120.0) ** 2)[disc > 0].std()
+    assert min(depths) < 0.8 * as_it_was
+    assert max(depths) > 1.5 * as_it_was

@@ -24,6 +24,8 @@ SIZE: Final = 320
 """Side of a composed picture, px: RHD's."""
 EXTENT: Final = (36.0, 300.0)
 """Least and most of a hand's longer side, px; drawn evenly in its logarithm."""
+RELIT: Final = 0.7
+"""Share of hands shown in another light than the one they were photographed in."""
 
 
 class Marks(NamedTuple):
@@ -60,7 +62,9 @@ def dress(rng: Rng, picture: Picture, hand: NDArray[np.uint8], corner: tuple[int
     frame = height + arm, width + 2 * room
     layer = Layer(np.zeros((*frame, 3), np.float32), np.zeros(frame, np.uint8), np.zeros(frame, np.uint8), None)
     inside = slice(0, height), slice(room, room + width)
-    layer.light[inside] = _recoloured(rng, to_light(_bled(picture, hand)), hand)
+    bled = _bled(picture, hand)
+    light = to_light(bled) * _relit(rng, bled, hand) if rng.random() < RELIT else to_light(bled)
+    layer.light[inside] = _recoloured(rng, light, hand)
     layer.alpha[inside] = layer.hand[inside] = hand
     sleeve = _add_arm(rng, layer, height) if arm else math.inf
     slope = rng.normal(0, 0.6, 2) / max(height, width)
@@ -85,15 +89,46 @@ def _bled(picture: Picture, hand: NDArray[np.uint8]) -> Picture:
     return np.asarray(np.where(inner[..., None] > 0, picture, colours[nearest]), np.uint8)
 
 
+def _relit(rng: Rng, picture: Picture, hand: NDArray[np.uint8]) -> Field:
+    """Give how much more light falls on each pixel, (H, W, 1): harder or softer light, and more from one side.
+
+    What is brighter than what is around it stands out, and its slope towards the light is lit: shape from shading, made
+    linear. Neighbours are summed in whole numbers, so that all processors give the same bits.
+    """
+    length = max(hand.shape)
+    levels, body = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint16) * 64, hand.astype(np.uint16) * 64
+    broad, folds, limbs = (length * rng.uniform(*each) for each in ((0.04, 0.12), (0.015, 0.04), (0.05, 0.15)))
+    towards = rng.uniform(-math.pi, math.pi)
+    grey, low = levels.astype(np.float32), cv2.GaussianBlur(levels, (0, 0), broad).astype(np.float32)
+    mean = int(levels[hand > 0].sum()) / np.count_nonzero(hand)
+    shown = mean + rng.uniform(0.6, 1.4) * (low - mean) + rng.uniform(0.6, 2.2) * (grey - low)
+    shown += rng.uniform(0, 2.5) * _slope(levels, folds, towards) + rng.uniform(0, 0.5) * _slope(body, limbs, towards)
+    ratio = np.clip(shown / np.maximum(grey, 8 * 64), 0.25, 1.8).astype(np.float32)
+    return np.asarray((ratio * ratio)[..., None], np.float32)  # of coded values; of light about its square
+
+
+def _slope(heights: NDArray[np.uint16], sigma: float, towards: float) -> Field:
+    """Give how much smoothed heights (H, W) fall towards a direction, rad, over `sigma` px."""
+    smooth = cv2.GaussianBlur(heights, (0, 0), sigma)
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, 1 - axis, axis) for axis in (0, 1))
+    return np.asarray((math.cos(towards) * across + math.sin(towards) * down) * np.float32(-sigma / 8), np.float32)
+
+
 def _recoloured(rng: Rng, light: Field, hand: NDArray[np.uint8]) -> Field:
-    """Move a hand's mean colour towards that of another skin, and its brightness."""
+    """Move a hand's mean colour towards that of another skin, its brightness, and let blood show here and there."""
     mean = light[hand > 0].mean(axis=0)
     share = rng.uniform(0.0, 1.0)
     target = np.asarray(linear(skin_colour(rng)), np.float32)
     # Python's powers, sines and exponentials are the same on all processors; numpy's differ in their last bits
     ratio = np.maximum(target, 0.01) / np.maximum(mean, 0.01)
     gain = np.array([float(each) ** share for each in ratio], np.float32)
-    return np.asarray(light * (gain * rng.uniform(0.7, 1.3)).astype(np.float32))
+    gain *= np.asarray(rng.uniform((0.95, 0.88, 0.85), (1.25, 1.08, 1.15)), np.float32)
+    flushed = (
+        np.asarray(clouds(rng, hand.shape[0], hand.shape[1], int(rng.integers(2, 7))), np.float32)[..., None] / 127.5
+        - 1
+    )
+    blood = 1 + flushed * (np.array([0.5, -0.6, -0.4]) * rng.uniform(0, 0.5)).astype(np.float32)
+    return np.asarray(light * blood * (gain * rng.uniform(0.7, 1.3)).astype(np.float32))
 
 
 def _add_arm(rng: Rng, layer: Layer, height: int) -> float:
