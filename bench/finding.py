@@ -101,7 +101,7 @@ def finding(cutouts: Path, empty: Path, count: int, peer: Path, models: Path | N
     none = sorted(path for path in empty.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     finder = HandFinder.load(models)
     with TemporaryDirectory() as folder:
-        source = Cutouts(cutouts, none, CutoutsParams(num_training=count, num_evaluation=count), SEED)
+        source = Cutouts(cutouts, none, CutoutsParams(num_training=count, num_evaluation=count, relit=0.0), SEED)
         pictures = dict(composed(source, Path(folder)))
         own, false = [], []
         for path in tqdm([*pictures, *none], desc="handloom", unit="picture"):

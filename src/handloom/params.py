@@ -76,6 +76,8 @@ class CutoutsParams(Section):
 
     num_training: Count
     num_evaluation: Count
+    relit: Fraction
+    """Share of hands shown in another light than the one they were photographed in."""
 
 
 class PreprocessParams(Section):

@@ -13,7 +13,7 @@ from handloom.data.source import OTHERS, UNKNOWN, Hand
 from handloom.errors import DataError
 from handloom.params import CutoutsParams
 
-PARAMS = CutoutsParams(num_training=12, num_evaluation=4)
+PARAMS = CutoutsParams(num_training=12, num_evaluation=4, relit=0.7)
 RED, GREEN = (200, 60, 50), (0, 255, 0)
 
 
@@ -59,7 +59,7 @@ def test_held_out_cut_outs_and_photographs_serve_evaluation_alone(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(images.encode_png(np.full((40, 40, 3), 90, np.uint8)))
     grounds: dict[str, set[Path]] = {"training": set(), "evaluation": set()}
-    source = Cutouts(folder, behind, CutoutsParams(num_training=60, num_evaluation=30), seed=5)
+    source = Cutouts(folder, behind, CutoutsParams(num_training=60, num_evaluation=30, relit=0.7), seed=5)
     for split, names in used.items():
 
         def noting_ground(path: Path, seen: set[Path] = grounds[split]) -> object:
@@ -107,7 +107,7 @@ def test_each_hand_has_a_label_and_its_ground_stays_behind(folder: Path) -> None
 def test_an_arm_is_no_hand(folder: Path) -> None:
     picture, hand, corner = cutouts._cutout(folder / "some" / "images" / "3.png")
     longest = max(
-        (pasting.dress(np.random.default_rng(seed), picture, hand, corner, None) for seed in range(20)),
+        (pasting.dress(np.random.default_rng(seed), picture, hand, corner, None, 0.7) for seed in range(20)),
         key=lambda layer: layer.alpha.shape[0],
     )
     covered, own = (np.count_nonzero(values) for values in (longest.alpha, longest.hand))
@@ -151,7 +151,7 @@ def mark(folder: Path, hands: int = 1) -> None:
 
 
 def test_marked_keypoints_go_where_their_hand_goes(folder: Path) -> None:
-    params = CutoutsParams(num_training=60, num_evaluation=4)
+    params = CutoutsParams(num_training=60, num_evaluation=4, relit=0.7)
     before = Cutouts(folder, (), params, seed=5)
     mark(folder)
     source, shapes = Cutouts(folder, (), params, seed=5), 0
@@ -202,7 +202,7 @@ def test_a_sleeve_hides_the_wrist_alone(folder: Path) -> None:
     marks.points[0] = (25, 59.4)
     hidden = set()
     for seed in range(40):
-        layer = pasting.dress(np.random.default_rng(seed), *cutouts._cutout(folder / "some/images/3.png"), marks)
+        layer = pasting.dress(np.random.default_rng(seed), *cutouts._cutout(folder / "some/images/3.png"), marks, 0.7)
         assert layer.marks is not None
         assert layer.marks.visible[1:].all()
         hidden.add(bool(layer.marks.visible[0]))

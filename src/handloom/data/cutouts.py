@@ -85,7 +85,7 @@ class Cutouts:
         placed = {}
         for label in OTHERS[: int(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES))]:
             path = chosen[int(rng.integers(len(chosen)))]
-            layer = dress(rng, *_cutout(path), self._marks.get(path))
+            layer = dress(rng, *_cutout(path), self._marks.get(path), self.params.relit)
             covers, shows, placed[label] = paste(rng, layer, light)
             foremost[covers] = label
             mask[covers] = 0

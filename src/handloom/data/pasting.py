@@ -24,8 +24,6 @@ SIZE: Final = 320
 """Side of a composed picture, px: RHD's."""
 EXTENT: Final = (36.0, 300.0)
 """Least and most of a hand's longer side, px; drawn evenly in its logarithm."""
-RELIT: Final = 0.7
-"""Share of hands shown in another light than the one they were photographed in."""
 
 
 class Marks(NamedTuple):
@@ -51,10 +49,13 @@ class Layer:
     """Its keypoints, px of this frame; None where nobody has marked them."""
 
 
-def dress(rng: Rng, picture: Picture, hand: NDArray[np.uint8], corner: tuple[int, int], marks: Marks | None) -> Layer:
+def dress(
+    rng: Rng, picture: Picture, hand: NDArray[np.uint8], corner: tuple[int, int], marks: Marks | None, relit: float
+) -> Layer:
     """Give a cut-out another skin, light from one side, and an arm or a sleeve below its wrist.
 
-    Marks are in pixels of the photograph, in which the cut-out begins at `corner`.
+    Marks are in pixels of the photograph, in which the cut-out begins at `corner`; `relit` is the chance of another
+    light than the photograph's.
     """
     height, width = hand.shape
     arm = round(height * rng.uniform(0.5, 3.5)) if rng.random() < 0.85 else 0
@@ -63,7 +64,7 @@ def dress(rng: Rng, picture: Picture, hand: NDArray[np.uint8], corner: tuple[int
     layer = Layer(np.zeros((*frame, 3), np.float32), np.zeros(frame, np.uint8), np.zeros(frame, np.uint8), None)
     inside = slice(0, height), slice(room, room + width)
     bled = _bled(picture, hand)
-    light = to_light(bled) * _relit(rng, bled, hand) if rng.random() < RELIT else to_light(bled)
+    light = to_light(bled) * _relit(rng, bled, hand) if rng.random() < relit else to_light(bled)
     layer.light[inside] = _recoloured(rng, light, hand)
     layer.alpha[inside] = layer.hand[inside] = hand
     sleeve = _add_arm(rng, layer, height) if arm else math.inf
