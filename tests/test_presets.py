@@ -24,7 +24,7 @@ def reduced(name: str, archive: Path) -> dict[str, Any]:
     params: dict[str, Any] = YAML(typ="safe").load(preset.render(name))
     params["download"]["synthetic"] |= PICTURES
     params["download"]["rhd"]["zip"] = str(archive)
-    params["preprocess"] |= {"val_fraction": 0.15, "cutouts": PICTURES}
+    params["preprocess"] |= {"val_fraction": 0.15, "cutouts": params["preprocess"]["cutouts"] | PICTURES}
     for net in ("segment", "pose"):
         params[net] |= BRIEF | {"epochs": EPOCHS}
     params["gestures"] |= {"num_hands": 1000, "epochs": 1.0}

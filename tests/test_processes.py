@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,50 @@ def test_a_pool_gives_results_in_order_and_keeps_few_waiting() -> None:
     with processes.pool(2) as pool:
         assert list(pool.in_order(square, range(100))) == [n * n for n in range(100)]
         assert list(pool.in_order(square, [])) == []
+
+
+INTERRUPTED = """
+import signal
+from concurrent.futures.process import _ExecutorManagerThread
+from handloom import processes
+
+start = _ExecutorManagerThread.start
+
+def interrupted(thread):
+    signal.raise_signal(signal.SIGINT)
+    start(thread)
+
+if __name__ == "__main__":
+    _ExecutorManagerThread.start = interrupted
+    processes.exit_on_signals()
+    with processes.pool(2) as pool:
+        list(pool.in_order(abs, range(3)))
+"""
+
+
+def test_a_signal_while_a_pool_begins_waits_until_it_has_begun(tmp_path: Path) -> None:
+    (tmp_path / "begin.py").write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "begin.py"], capture_output=True, text=True, timeout=60, check=False
+    )
+    # without waiting: RuntimeError, cannot join thread before it is started, and 1
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_signals_wait_and_other_threads_are_let_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda number, _: order.append("signal"))
+    order: list[str] = []
+    try:
+        with processes.held():
+            signal.raise_signal(signal.SIGTERM)
+            order.append("work")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert order == ["work", "signal"]
+    with ThreadPoolExecutor(1) as threads, processes.held():
+        threads.submit(lambda: order.append(str(processes.held().__enter__()))).result()
+    assert order[2:] == ["None"]
 
 
 def last(number: int) -> int:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -68,6 +69,21 @@ def noted(*numbers: signal.Signals) -> Iterator[list[int]]:
                 signal.signal(number, handler)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until this is over: what has begun by half cannot be ended.
+
+    Another thread than the main one is never interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with noted(signal.SIGINT, signal.SIGTERM) as came:
+        yield
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
 @dataclass(frozen=True)
 class Pool:
     """Workers that samples are made on."""
@@ -80,7 +96,8 @@ class Pool:
         waiting: deque[Future[list[_Made]]] = deque()
         several = partial(_several, work, Path.cwd())
         for start in range(0, len(ids), SHARD):
-            waiting.append(self.executor.submit(several, ids[start : start + SHARD]))
+            with held():  # a pool whose thread has not started yet fails to shut down
+                waiting.append(self.executor.submit(several, ids[start : start + SHARD]))
             if len(waiting) > 2 * self.workers:
                 yield from waiting.popleft().result()
         while waiting:

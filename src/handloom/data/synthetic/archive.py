@@ -84,7 +84,8 @@ def _write(target: Path, splits: Mapping[str, Split], pool: Pool | None) -> None
         def store(name: str, data: bytes) -> None:
             info = zipfile.ZipInfo(f"{TOP}/{name}", _DATE)
             info.external_attr = 0o644 << 16
-            archive.writestr(info, data)
+            with processes.held():  # a zip with an open entry fails to close
+                archive.writestr(info, data)
 
         for split, (work, count) in splits.items():
             samples = pool.in_order(work, range(count)) if pool else map(work, range(count))
