@@ -97,6 +97,7 @@ def _relit(rng: Rng, picture: Picture, hand: NDArray[np.uint8]) -> Field:
     linear. Neighbours are summed in whole numbers, so that all processors give the same bits.
     """
     length = max(hand.shape)
+    # both in 1/64 of a level of 255
     levels, body = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint16) * 64, hand.astype(np.uint16) * 64
     broad, folds, limbs = (length * rng.uniform(*each) for each in ((0.04, 0.12), (0.015, 0.04), (0.05, 0.15)))
     towards = rng.uniform(-math.pi, math.pi)
@@ -109,14 +110,14 @@ def _relit(rng: Rng, picture: Picture, hand: NDArray[np.uint8]) -> Field:
 
 
 def _slope(heights: NDArray[np.uint16], sigma: float, towards: float) -> Field:
-    """Give how much smoothed heights (H, W) fall towards a direction, rad, over `sigma` px."""
+    """Give how much heights (H, W), smoothed, fall towards a direction, rad, over `sigma` px, in their own unit."""
     smooth = cv2.GaussianBlur(heights, (0, 0), sigma)
     across, down = (cv2.Sobel(smooth, cv2.CV_32F, 1 - axis, axis) for axis in (0, 1))
     return np.asarray((math.cos(towards) * across + math.sin(towards) * down) * np.float32(-sigma / 8), np.float32)
 
 
 def _recoloured(rng: Rng, light: Field, hand: NDArray[np.uint8]) -> Field:
-    """Move a hand's mean colour towards that of another skin, its brightness, and let blood show here and there."""
+    """Give a hand's light (H, W, 3) in another skin's mean colour and brightness, flushed and pale in places."""
     mean = light[hand > 0].mean(axis=0)
     share = rng.uniform(0.0, 1.0)
     target = np.asarray(linear(skin_colour(rng)), np.float32)
@@ -124,10 +125,8 @@ def _recoloured(rng: Rng, light: Field, hand: NDArray[np.uint8]) -> Field:
     ratio = np.maximum(target, 0.01) / np.maximum(mean, 0.01)
     gain = np.array([float(each) ** share for each in ratio], np.float32)
     gain *= np.asarray(rng.uniform((0.95, 0.88, 0.85), (1.25, 1.08, 1.15)), np.float32)
-    flushed = (
-        np.asarray(clouds(rng, hand.shape[0], hand.shape[1], int(rng.integers(2, 7))), np.float32)[..., None] / 127.5
-        - 1
-    )
+    height, width = hand.shape
+    flushed = np.asarray(clouds(rng, height, width, int(rng.integers(2, 7))), np.float32)[..., None] / 127.5 - 1
     blood = 1 + flushed * (np.array([0.5, -0.6, -0.4]) * rng.uniform(0, 0.5)).astype(np.float32)
     return np.asarray(light * blood * (gain * rng.uniform(0.7, 1.3)).astype(np.float32))
 
