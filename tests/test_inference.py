@@ -11,7 +11,7 @@ from handloom.errors import CheckpointError
 from handloom.geometry import Box
 from handloom.inference import HAND, HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
 from handloom.models.upright import single
-from handloom.params import BEFORE
+from handloom.params import BEFORE, BEFORE_AUGMENT
 from handloom.perceptron import Perceptron
 from handloom.skeleton import MIDDLE_MCP
 
@@ -115,6 +115,7 @@ def test_a_score_is_of_both_looks_at_a_hand(models: Path) -> None:
 def test_nets_of_another_version_are_named(models: Path) -> None:
     segment, pose = (load_model(models / f"{name}.safetensors", name) for name in ("segment", "pose"))
     lacking = {name: value for name, value in pose.about["params"].items() if name not in BEFORE}
+    lacking["augment"] = {name: value for name, value in lacking["augment"].items() if name not in BEFORE_AUGMENT}
     HandFinder(segment, Model(pose.net, {**pose.about, "params": lacking}))  # of before these were there: all is known
     older = {name: value for name, value in pose.about["params"].items() if name != "hand_weight"}
     with pytest.raises(

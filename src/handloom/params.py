@@ -146,6 +146,10 @@ class AugmentParams(Section):
     """Probability of a left-right mirror."""
     color: Fraction
     """Relative range of contrast, brightness and the gain of each channel."""
+    saturation: Fraction
+    """Relative range of how colorful; 1 reaches from grey to twice as much."""
+    sharpness: Annotated[float, Field(ge=0, lt=1)]
+    """Gain of detail is drawn log-uniformly from [1 - sharpness, 1 / (1 - sharpness)]."""
 
 
 class PoseModelParams(ModelParams):
@@ -210,6 +214,8 @@ class TrainParams(Section):
 
 BEFORE: Final = {"begin_from": None}
 """Of TrainParams what nets of earlier versions lack, and what they were trained with in its place."""
+BEFORE_AUGMENT: Final = {"saturation": 0.0, "sharpness": 0.0}
+"""The same of AugmentParams."""
 
 
 class SegmentParams(TrainParams):

@@ -20,7 +20,7 @@ from handloom.geometry import to_images
 from handloom.heatmaps import Maps
 from handloom.images import Picture
 from handloom.models.unet import Output
-from handloom.params import BEFORE, PoseParams, SegmentParams, TrainParams
+from handloom.params import BEFORE, BEFORE_AUGMENT, PoseParams, SegmentParams, TrainParams
 from handloom.protocols import MMPOSE
 from handloom.skeleton import NUM_KEYPOINTS
 
@@ -57,8 +57,9 @@ class Task:
 
 def params_of(task: Task, about: Mapping[str, Any]) -> Any:
     """Give the params that a net was trained with; raises CheckpointError where they are another version's."""
+    stored = BEFORE | about["params"]
     try:
-        return task.params.model_validate(BEFORE | about["params"])
+        return task.params.model_validate(stored | {"augment": BEFORE_AUGMENT | stored["augment"]})
     except ValidationError as error:
         keys = ", ".join(f"{task.name}.{'.'.join(map(str, each['loc']))}" for each in error.errors())
         raise CheckpointError(

@@ -15,7 +15,7 @@ from handloom.inference import HAND, NO_HAND, SAME_HAND, HandFinder
 from handloom.models.unet import Output
 from handloom.models.upright import Upright, single, turned, turns_of
 from handloom.params import PoseParams, SegmentParams
-from handloom.tasks import full_size, mask_maps, read_pose
+from handloom.tasks import POSE, SEGMENT, full_size, mask_maps, params_of, read_pose
 
 
 class Hands(NamedTuple):
@@ -45,8 +45,8 @@ class Whole(nn.Module):
     def __init__(self, finder: HandFinder) -> None:
         super().__init__()
         self.segment, self.pose = finder.segment.net, finder.pose.net
-        self.mask_params = SegmentParams.model_validate(finder.segment.about["params"])
-        self.pose_params = PoseParams.model_validate(finder.pose.about["params"])
+        self.mask_params: SegmentParams = params_of(SEGMENT, finder.segment.about)
+        self.pose_params: PoseParams = params_of(POSE, finder.pose.about)
         self.size, self.crop_size, self.crop_scale = finder.size, finder.crop_size, finder.crop_scale
 
     def forward(self, picture: Tensor, min_score: Tensor) -> Hands:

@@ -9,8 +9,8 @@ from handloom import warp
 from handloom.data import augment
 from handloom.params import AugmentParams
 
-STILL = AugmentParams(rotation_deg=0.0, scale=0.0, shift=0.0, flip=0.0, color=0.0)
-WILD = AugmentParams(rotation_deg=180.0, scale=0.3, shift=0.2, flip=0.5, color=0.3)
+STILL = AugmentParams(rotation_deg=0.0, scale=0.0, shift=0.0, flip=0.0, color=0.0, saturation=0.0, sharpness=0.0)
+WILD = AugmentParams(rotation_deg=180.0, scale=0.3, shift=0.2, flip=0.5, color=0.3, saturation=1.0, sharpness=0.6)
 
 
 def seeded() -> Generator:
@@ -23,8 +23,8 @@ def test_ranges_of_zero_change_nothing() -> None:
     images = torch.rand(3, 3, 16, 16) * 255
     assert torch.allclose(warp.warp_images(images, affines, 16), images, atol=1e-3)
     pictures = images.permute(0, 2, 3, 1).to(torch.uint8)
-    assert torch.equal(augment.change_color(pictures, 0.0, seeded()), pictures)
-    assert np.array_equal(augment.change_color(pictures.numpy(), 0.0, seeded()), pictures)
+    assert torch.equal(augment.change_look(pictures, STILL, seeded()), pictures)
+    assert np.array_equal(augment.change_look(pictures.numpy(), STILL, seeded()), pictures)
     assert np.array_equal(warp.warp_pictures(pictures.numpy(), affines, 16), pictures)
 
 
@@ -69,6 +69,26 @@ def test_colors_stay_in_range_and_differ_between_samples() -> None:
     assert not np.array_equal(changed[0], changed[1])
 
 
+def test_greys_stay_what_they_are_whatever_the_saturation() -> None:
+    greys = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (8, 256, 4, 3))
+    assert np.array_equal(augment.change_saturation(greys, 1.0, seeded()), greys)
+    reds = np.full((200, 2, 2, 3), (160, 80, 80), np.uint8)
+    apart = np.ptp(augment.change_saturation(reds, 1.0, seeded()), axis=-1)[:, 0, 0]
+    assert apart.min() < 4  # from grey
+    assert apart.max() > 155  # to twice as colorful
+
+
+def test_sharpness_changes_detail_alone() -> None:
+    flat = np.full((8, 32, 32, 3), 77, np.uint8)
+    assert np.array_equal(augment.change_sharpness(flat, 0.6, seeded()), flat)
+    board = np.where(np.indices((32, 32)).sum(axis=0) % 2, 138, 118).astype(np.uint8)
+    changed = augment.change_sharpness(np.repeat(board[None, ..., None], 3, axis=-1).repeat(200, axis=0), 0.5, seeded())
+    contrasts = np.ptp(changed[:, 8:24, 8:24], axis=(1, 2, 3)) / 20
+    assert contrasts.min() == pytest.approx(0.5, abs=0.06)
+    assert contrasts.max() == pytest.approx(2, abs=0.06)
+    assert abs(changed.mean() - board.mean()) < 0.3
+
+
 @pytest.mark.parametrize(("stored", "size", "channels"), [(160, 128, 3), (128, 128, 3), (160, 128, 1)])
 def test_arrays_and_tensors_are_changed_alike(stored: int, size: int, channels: int) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (6, stored, stored, channels), np.uint8)
@@ -77,8 +97,9 @@ def test_arrays_and_tensors_are_changed_alike(stored: int, size: int, channels: 
     there = warp.warp_pictures(torch.from_numpy(pictures), affines, size)
     assert np.abs(here.astype(int) - there.numpy()).max() <= 1
     if channels == 3:
-        here, there = augment.change_color(here, 0.3, seeded()), augment.change_color(there, 0.3, seeded())
-        assert np.abs(here.astype(int) - there.numpy()).max() <= 2
+        for change, most in ((augment.change_color, 2), (augment.change_saturation, 1), (augment.change_sharpness, 2)):
+            changed, same = change(here, 0.5, seeded()), change(torch.from_numpy(here), 0.5, seeded())
+            assert np.abs(changed.astype(int) - same.numpy()).max() <= most
 
 
 def test_zoom_is_log_uniform_about_one() -> None:

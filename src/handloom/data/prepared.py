@@ -149,7 +149,7 @@ class SegmentSet:
         else:
             covers = {}
         mirrored = warp.mirrored(affines).to(labelled.device)[:, None, None]
-        pictures = _input(augment.change_color(warped, params.color, draw))
+        pictures = _input(augment.change_look(warped, params, draw))
         return pictures, _mask(covers, labelled, (right > left) != mirrored)
 
 
@@ -274,7 +274,7 @@ class PoseSet:
         mask = torch.as_tensor(warp.warp_pictures(self._masks(rows), affines, size)[..., 0])
         points = warp.warp_points(points, affines, self.size, size)
         inside = ((points > -0.5) & (points < size - 0.5)).all(dim=-1)
-        pictures = _input(augment.change_color(warped, params.color, draw))
+        pictures = _input(augment.change_look(warped, params, draw))
         right = (truth.right != warp.mirrored(affines).float()).float()
         visible, shown = truth.visible & inside, (mask >= 128).float()
         return pictures, truth._replace(points=points, visible=visible, right=right, mask=shown)
