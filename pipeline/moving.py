@@ -179,7 +179,7 @@ def _figure(found: dict[str, Followed]) -> bytes:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--bundled", is_flag=True, help="The nets that come with the package, in place of models/.")
 @click.option("--count", default=24, show_default=True, type=click.IntRange(1), help="Sequences of four seconds.")
-@click.option("--idle", default=15, show_default=True, type=click.IntRange(1), help="The same, of idle hands.")
+@click.option("--idle", default=60, show_default=True, type=click.IntRange(1), help="The same, of idle hands.")
 def moving(bundled: bool, count: int, idle: int) -> None:
     """Follow rendered hands in motion in several ways, and count the commands of idle ones.
 
@@ -220,7 +220,8 @@ def moving(bundled: bool, count: int, idle: int) -> None:
         "",
         "![How far errors move from frame to frame, and one fingertip's way](figures/moving.png)",
         "",
-        f"{idle * seconds:g} s of idle hands ({', '.join(IDLE)}) gave {said.total()} commands: {commands}.",
+        f"{idle * seconds:g} s of idle hands ({', '.join(IDLE)}) gave {said.total()} commands, "
+        f"{said.total() * 60 / (idle * seconds):.2f} a minute: {commands}.",
     ]
     files.write(TABLE, "\n".join(lines) + "\n")
     files.write(FIGURE, _figure(found))

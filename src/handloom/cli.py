@@ -95,7 +95,7 @@ def predict(
 @_int8
 @_size
 @click.option("--min-confidence", default=0.8, show_default=True, type=click.FloatRange(0, 1), help="Of a gesture.")
-@click.option("--hold", default=0.4, show_default=True, type=click.FloatRange(0), help="Seconds that one must last.")
+@click.option("--hold", default=0.6, show_default=True, type=click.FloatRange(0), help="Seconds that one must last.")
 def gestures(
     camera: int,
     video: Path | None,
