@@ -16,7 +16,7 @@ from handloom.warp import Pictures
 LUMA: Final = (0.299, 0.587, 0.114)
 """Share of red, green and blue in a grey (ITU-R BT.601)."""
 DETAIL_PX: Final = (0.7, 4.0)
-"""Standard deviations of the blur that what is finer is detail, px of the net's input."""
+"""Least and most standard deviation of the blur that takes detail away, px of the net's input."""
 
 
 def draw_affines(params: AugmentParams, count: int, size: int, generator: Generator) -> Tensor:
@@ -76,9 +76,9 @@ def _blurred(pictures: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def change_saturation(pictures: Pictures, amount: float, generator: Generator) -> Pictures:
-    """Multiply what tells each picture's colors from greys by a gain from [1 - amount, 1 + amount]; uint8.
+    """Multiply what tells each picture's colors from its greys by a gain from [1 - amount, 1 + amount].
 
-    (B, H, W, 3); an amount of 1 reaches from grey to twice as colorful.
+    (B, H, W, 3) uint8; an amount of 1 reaches from grey to twice as colorful.
     """
     if not amount:
         return pictures
