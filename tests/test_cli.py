@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handloom import cli, inference, media
+from handloom import cli, gestures, inference, media
 
 
 @pytest.fixture
@@ -132,3 +132,11 @@ def test_the_least_score_is_the_same_everywhere() -> None:
     assert f'step="0.001" value="{inference.MIN_SCORE}"' in page
     steps = inference.MIN_SCORE / 0.001
     assert steps == pytest.approx(round(steps))  # or the slider could not say it
+
+
+def test_help_and_page_name_the_defaults_of_gestures() -> None:
+    """Both are written out, for help without numpy and for a browser."""
+    defaults = {option.name: option.default for option in cli.gestures.params}
+    assert (defaults["min_confidence"], defaults["hold"]) == (gestures.MIN_CONFIDENCE, gestures.HOLD_S)
+    page = (Path(cli.__file__).parent / "page" / "demo.js").read_text()
+    assert f"const SURE = {gestures.MIN_CONFIDENCE};" in page

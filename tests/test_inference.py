@@ -122,6 +122,9 @@ def test_nets_of_another_version_are_named(models: Path) -> None:
         CheckpointError, match=r"pose net: of another version of handloom, got other params 'pose.hand_weight'; train"
     ):
         HandFinder(segment, Model(pose.net, {**pose.about, "params": older}))
+    bare = {name: value for name, value in pose.about["params"].items() if name != "augment"}
+    with pytest.raises(CheckpointError, match=r"other params '(pose\.augment\.\w+, )+"):
+        HandFinder(segment, Model(pose.net, {**pose.about, "params": bare}))
 
 
 def test_a_reading_says_what_is_likelier() -> None:

@@ -59,7 +59,7 @@ def params_of(task: Task, about: Mapping[str, Any]) -> Any:
     """Give the params that a net was trained with; raises CheckpointError where they are another version's."""
     stored = BEFORE | about["params"]
     try:
-        return task.params.model_validate(stored | {"augment": BEFORE_AUGMENT | stored["augment"]})
+        return task.params.model_validate(stored | {"augment": BEFORE_AUGMENT | stored.get("augment", {})})
     except ValidationError as error:
         keys = ", ".join(f"{task.name}.{'.'.join(map(str, each['loc']))}" for each in error.errors())
         raise CheckpointError(

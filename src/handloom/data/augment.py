@@ -26,12 +26,17 @@ def draw_affines(params: AugmentParams, count: int, size: int, generator: Genera
         return torch.rand(count, generator=generator) * (high - low) + low
 
     angle = uniform(-1, 1) * math.radians(params.rotation_deg)
-    zoom = (uniform(-1, 1) * -math.log1p(-params.scale)).exp()
+    zoom = _gains(params.scale, count, generator)
     mirror = torch.where(uniform(0, 1) < params.flip, -1.0, 1.0)
     shift = [uniform(-1, 1) * params.shift * size for _ in range(2)]
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     rows = [torch.stack([cos * mirror, -sin, shift[0]], dim=-1), torch.stack([sin * mirror, cos, shift[1]], dim=-1)]
     return torch.stack(rows, dim=-2)
+
+
+def _gains(amount: float, count: int, generator: Generator) -> Tensor:
+    """Draw factors (count,) log-uniformly from [1 - amount, 1 / (1 - amount)]."""
+    return ((torch.rand(count, generator=generator) * 2 - 1) * -math.log1p(-amount)).exp()
 
 
 def change_look(pictures: Pictures, params: AugmentParams, generator: Generator) -> Pictures:
@@ -47,10 +52,9 @@ def change_sharpness(pictures: Pictures, amount: float, generator: Generator) ->
     """
     if not amount:
         return pictures
-    count = len(pictures)
-    gains = ((torch.rand(count, generator=generator) * 2 - 1) * -math.log1p(-amount)).exp()
+    gains = _gains(amount, len(pictures), generator)
     fine, coarse = DETAIL_PX
-    sigmas = fine * (coarse / fine) ** torch.rand(count, generator=generator)
+    sigmas = fine * (coarse / fine) ** torch.rand(len(pictures), generator=generator)
     if isinstance(pictures, Tensor):
         shares = gains.to(pictures.device).view(-1, 1, 1, 1)
         blurred = _blurred(pictures, sigmas)
