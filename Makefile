@@ -9,6 +9,7 @@ STAMP_DEV := $(VENV)/.dev
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
+export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help repro test soak lint smoke ui clean
 help: ## list these targets
@@ -43,7 +44,7 @@ $(VENV)/bin/activate:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python: 3.11 or newer is needed, got %d.%d; make PYTHON=python3.11" % sys.version_info[:2])'
 	@git rev-parse --git-dir > /dev/null || { echo "error: $(CURDIR): not a git checkout, which DVC needs; git init"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	@echo 'export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true' >> $@
+	@echo 'export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true ORT_DISABLE_TELEMETRY=1' >> $@
 
 $(STAMP): requirements.lock pyproject.toml | $(VENV)/bin/activate
 	@echo "installing $$(grep -c == requirements.lock) packages into $(VENV): two minutes, more on a slow line"

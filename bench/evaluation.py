@@ -47,14 +47,7 @@ def evaluate(times: int) -> None:
     sources = opened(whole)
 
     def score_masks() -> evaluation.Report:
-        return evaluation.evaluate_segment(
-            segment,
-            masks,
-            params.batch_size,
-            flip=params.flip_test,
-            scales=params.mask_scales,
-            resamples=params.resamples,
-        )
+        return evaluation.evaluate_segment(segment, masks, params)
 
     found = evaluation.find_hands(score_masks().predictions, masks, hands)
     mask_sizes = [round(scale * masks.size) for scale in params.mask_scales for _ in range(1 + params.flip_test)]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import onnxruntime
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,6 +33,8 @@ def fastest(call: Callable[[], Any], seconds: float = 3.0) -> float:
 @click.argument("trained", type=click.Path(exists=True, path_type=Path))
 def peak(exported: Path, trained: Path) -> None:
     """Compare the multiplications of a net (EXPORTED, whose trained form counts them) with a matrix product's."""
+    import onnxruntime  # after handloom, which has it send nothing
+
     torch.set_num_threads(1)
     model = load_model(trained, trained.stem)
     size = int(model.about["facts"]["image_size"])

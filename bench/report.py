@@ -1,4 +1,4 @@
-"""What a figure is worth without: the machine, the versions, the commit. Each script leaves bench/results/NAME.json."""
+"""What a figure is worth without: the machine, the versions, the commit; kept in bench/results/NAME.json."""
 
 import json
 import os

@@ -6,6 +6,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from handloom.errors import DataError
+from handloom.files import PICTURE_SUFFIXES
 from handloom.tracking import root
 
 PARAMS = Path("params.yaml")
@@ -37,8 +38,8 @@ def raw(source: str, folder: Path = RAW) -> Path:
 
 def pictures(folder: Path) -> list[Path]:
     """Give the pictures that the user may have put into a folder."""
-    found = folder.rglob("*")
-    return sorted(path for path in found if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    found = (path for path in folder.rglob("*") if not path.name.startswith("."))
+    return sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def prepared(net: str) -> Path:

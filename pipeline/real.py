@@ -25,23 +25,26 @@ from pipeline import layout
 HAND = 255
 """HGR1's label of a hand; 128, other skin (forearm, arm), counts as background here."""
 SHOWN_PX = 256
+ZIP = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rhd", type=click.Path(exists=True, path_type=Path), help="Zip with rhd/*.png and rhd/test_rhd.json.")
-@click.option(
-    "--hgr1", type=click.Path(exists=True, path_type=Path), help="Zip with hgr1/images, masks, manifest.json."
-)
-@click.option(
-    "--digits", type=click.Path(exists=True, path_type=Path), help="Zip with sld/images, masks, manifest.json."
-)
+@click.option("--rhd", type=ZIP, help="Zip with rhd/*.png and rhd/test_rhd.json.")
+@click.option("--hgr1", type=ZIP, help="Zip with hgr1/images, masks, manifest.json.")
+@click.option("--digits", type=ZIP, help="Zip with sld/images, masks, manifest.json.")
 @click.option(
     "--keypoints",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with images/ and keypoints.json, as in data/own or by pipeline.label.",
 )
 @click.option("--bundled", is_flag=True, help="The nets that come with the package, in place of models/.")
-@click.option("--count", default=200, show_default=True, help="Photographs of HGR1, spread evenly over the manifest.")
+@click.option(
+    "--count",
+    default=200,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Photographs of HGR1, spread evenly over the manifest.",
+)
 @click.option(
     "--out", default=Path("real"), show_default=True, type=click.Path(path_type=Path), help="Folder of pictures."
 )
@@ -55,6 +58,9 @@ def real(
     out: Path,
 ) -> None:
     """Score nets on genuine RHD records, HGR1 photographs, signed digits and marked hands; writes overlays to OUT."""
+    if not (rhd or hgr1 or digits or keypoints):
+        raise click.UsageError("name what to score: --rhd, --hgr1, --digits or --keypoints")
+
     from handloom import gestures
     from handloom.inference import HandFinder
 
@@ -74,7 +80,7 @@ def real(
 def _genuine_rhd(finder: Any, archive: Path, out: Path) -> None:
     """Print each annotated hand's keypoint error on its true box and on the found one."""
     pictures = []
-    with zipfile.ZipFile(archive) as members, tempfile.TemporaryDirectory() as folder:
+    with _opened(archive, "rhd/test_rhd.json") as members, tempfile.TemporaryDirectory() as folder:
         members.extractall(folder)
         data = json.loads(Path(folder, "rhd", "test_rhd.json").read_text())
         for annotation, entry in zip(data["annotations"], data["images"], strict=True):
@@ -176,6 +182,17 @@ def _marked(finder: Any, folder: Path) -> None:
     )
 
 
+def _opened(archive: Path, needed: str) -> zipfile.ZipFile:
+    """Open a zip; raises DataError where it is none, or of something else."""
+    try:
+        members = zipfile.ZipFile(archive)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{archive}: must be a zip, got '{error}'; see --help for what it holds") from None
+    if needed not in members.namelist():
+        raise DataError(f"{archive}: must hold {needed}, got no such member; see --help for what each option takes")
+    return members
+
+
 def _hgr1(archive: Path, count: int) -> Iterator[tuple[str, Picture, NDArray[np.bool_]]]:
     """Give (name, picture, hand mask) of photographs spread evenly over the manifest's order."""
     for item, picture, mask in _items(archive, "hgr1", count):
@@ -186,7 +203,7 @@ def _items(
     archive: Path, folder: str, count: int | None = None
 ) -> Iterator[tuple[dict[str, Any], Picture, NDArray[np.bool_]]]:
     """Give (entry of the manifest, picture, hand mask) of all, or of so many spread evenly."""
-    with zipfile.ZipFile(archive) as members:
+    with _opened(archive, f"{folder}/manifest.json") as members:
         items = json.loads(members.read(f"{folder}/manifest.json"))["items"]
         for place in np.linspace(0, len(items) - 1, min(count or len(items), len(items))).round().astype(int):
             item = items[place]

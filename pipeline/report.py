@@ -76,14 +76,7 @@ def _scores(recipe: str, params: Params, folder: Path) -> dict[str, float]:
             models[net] = checkpoint.load_model(model, net)
         sets[net] = TASKS[net].data.load(folder / "prepared" / net, "test")
     asked = params.evaluate
-    masks = evaluation.evaluate_segment(
-        models["segment"],
-        sets["segment"],
-        asked.batch_size,
-        flip=asked.flip_test,
-        scales=asked.mask_scales,
-        resamples=asked.resamples,
-    )
+    masks = evaluation.evaluate_segment(models["segment"], sets["segment"], asked)
     found = evaluation.find_hands(masks.predictions, sets["segment"], sets["pose"])
     hands = evaluation.evaluate_pose(models["pose"], sets["pose"], found, sources, asked.batch_size, asked.resamples)
     said, is_hand = _full_masks(masks.predictions["logits"], sets["segment"], sources)

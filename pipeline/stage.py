@@ -10,12 +10,12 @@ from handloom.reporting import reported
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def stage() -> None:
-    r"""Run one stage of the pipeline by hand; `dvc repro` runs what is out of date, in order.
+    """Run one stage of the pipeline by hand; `dvc repro` runs what is out of date, in order.
 
     \b
     download -> preprocess -> train segment -> evaluate
                            -> train pose ---^  export, gestures, lift
-    """
+    """  # noqa: D301
 
 
 @stage.command()

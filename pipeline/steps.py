@@ -150,9 +150,7 @@ def evaluate() -> None:
     segment, pose = (checkpoint.load_model(layout.model(task.name), task.name) for task in (SEGMENT, POSE))
     curves = {task: _curve(task) for task in (SEGMENT, POSE)}
     size, resamples, count = params.batch_size, params.resamples, params.num_pictures
-    of_masks = evaluation.evaluate_segment(
-        segment, masks, size, flip=params.flip_test, scales=params.mask_scales, resamples=resamples
-    )
+    of_masks = evaluation.evaluate_segment(segment, masks, params)
     found = evaluation.find_hands(of_masks.predictions, masks, hands)
     sources = opened_like(masks.names, whole)
     of_hands = evaluation.evaluate_pose(pose, hands, found, sources, size, resamples)

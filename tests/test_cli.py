@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handloom import cli, gestures, inference, media
+from handloom import batch, cli, gestures, inference, media
+from handloom.errors import EnvironmentFault
 
 
 @pytest.fixture
@@ -53,13 +54,63 @@ def test_predict_does_what_can_be_done_and_names_the_rest(inputs: Path, models: 
     ]
 
 
+def test_no_input_is_written_over(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "overlays"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 30)).save(folder / name)
+    before = (folder / "a.png").read_bytes()
+    done = handloom("predict", folder / "a.png", folder / "b.png", "--models", models, "--out", tmp_path)
+    assert done.returncode == 3
+    assert "a.png: an input would be written over, got" in done.stderr
+    assert (folder / "a.png").read_bytes() == before
+
+
+def test_a_camera_that_is_pulled_out_leaves_what_was_done(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands for it is a video of five frames: a camera's picture that does not come is one that is gone."""
+    with media.written(tmp_path / "five.mp4", rate=30) as write:
+        for number in range(5):
+            write(np.full((64, 64, 3), 60 * number, np.uint8), number / 30)
+    opened = media.cv2.VideoCapture
+    monkeypatch.setattr(
+        media.cv2, "VideoCapture", lambda what: opened(str(tmp_path / "five.mp4") if what == 0 else what)
+    )
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    sources = [media.Source("a.png", tmp_path / "a.png"), media.Source("camera-0", None, 0)]
+    wanted = batch.Wanted(tmp_path / "out", 0.9, overlays=True, masks=False, coco=True, smooth=True)
+    with pytest.raises(EnvironmentFault, match="camera-0: gives nothing"):
+        batch.run(inference.HandFinder.load(models), sources, wanted)
+    assert len((tmp_path / "out" / "hands.jsonl").read_text().splitlines()) == 6
+    assert len(json.loads((tmp_path / "out" / "hands.coco.json").read_text())["images"]) == 1
+    assert (tmp_path / "out" / "overlays" / "camera-0.mp4").stat().st_size > 0
+
+
+def test_nothing_is_told_to_the_makers_of_what_runs_the_nets(tmp_path: Path) -> None:
+    """Where ONNX Runtime may, it makes itself an identifier in the home folder as soon as it is imported, to send."""
+    env = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    code = "import numpy, handloom.inference as i; i.HandFinder.load()(numpy.zeros((9, 9, 3), numpy.uint8))"
+    subprocess.run([sys.executable, "-c", code], env=env | {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""}, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_registered_model_where_no_store_is_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    done = handloom("predict", "a.png", "--models", "models:/handloom@current")
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: models:/handloom@current: no such model, got no store in")
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 def test_names_that_are_too_long_or_written_twice_are_left_out(models: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a.jpg", "a.jpg.png", "b.png", "手" * 83 + ".jpg"):
         Image.new("RGB", (40, 30)).save(folder / name)
     out = tmp_path / "out"
-    done = handloom("predict", folder, "--models", models, "--out", out, "--masks")
+    done = handloom("predict", folder, "--models", models, "--out", out, "--masks", "--closer")
     assert done.returncode == 3
     faults = done.stderr.splitlines()
     assert [line.split(" ")[0] for line in faults] == ["error:", "error:"], done.stderr

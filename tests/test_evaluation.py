@@ -29,7 +29,7 @@ from handloom.geometry import to_images
 from handloom.inference import HandFinder
 from handloom.models.unet import Output
 from handloom.params import Params
-from handloom.prediction import FlipTest, ScaleTest
+from handloom.prediction import CloserTest, FlipTest, ScaleTest
 from handloom.tasks import POSE, SEGMENT, Task
 
 FEW = 100
@@ -55,6 +55,9 @@ class Oracle(nn.Module):
 
 
 SECTIONS = Params.load(Path("presets/default.yaml"))
+PLAIN = SECTIONS.evaluate.model_copy(
+    update={"batch_size": 3, "flip_test": False, "mask_scales": [1.0], "resamples": FEW}
+)
 
 
 def masks_said(sides: np.ndarray) -> Model:
@@ -112,12 +115,12 @@ def evaluated(model: Model, hands: PoseSet, masks: SegmentSet, archive: Path) ->
 
 
 def test_true_masks_score_one_and_shifted_ones_what_they_overlap(masks: SegmentSet) -> None:
-    perfect = evaluate_segment(masks_said(masks.masks[:]), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    perfect = evaluate_segment(masks_said(masks.masks[:]), masks, PLAIN)
     names = ("iou_mean", "iou_median", "iou_pooled", "iou_left", "iou_right", "iou_mean.low", "iou_mean.high")
     names += ("box_precision_0.5", "box_recall_0.5")
     assert perfect.scores == {"num_pictures": 8, **dict.fromkeys(names, 1.0)}
     moved = np.roll(masks.masks[:], 3, axis=2)
-    shifted = evaluate_segment(masks_said(moved), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    shifted = evaluate_segment(masks_said(moved), masks, PLAIN)
     true, claimed = masks.masks[:] > 0, moved > 0
     by_hand = [(t & s).sum() / (t | s).sum() for t, s in zip(true, claimed, strict=True)]
     assert shifted.samples["iou"].tolist() == pytest.approx(by_hand)
@@ -151,7 +154,7 @@ def test_what_is_found_where_nobody_says_what_is_there_counts_in_no_box(masks: S
 
 def test_confused_sides_cost_left_and_right_and_nothing_else(masks: SegmentSet) -> None:
     swapped = np.choose(masks.masks[:], [0, 2, 1])
-    report = evaluate_segment(masks_said(swapped), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    report = evaluate_segment(masks_said(swapped), masks, PLAIN)
     assert report.scores["iou_mean"] == 1
     assert report.scores["iou_left"] == report.scores["iou_right"] == 0
 
@@ -160,7 +163,7 @@ def test_each_source_has_figures_of_its_own(hands: PoseSet, masks: SegmentSet, a
     of_two = replace(masks, names=("synthetic", "mine"), sources=np.array([0] * 5 + [1] * 3, np.uint8))
     seen = masks.masks[:].copy()
     seen[5:] = 0
-    scores = evaluate_segment(masks_said(seen), of_two, 3, flip=False, scales=[1.0], resamples=FEW).scores["by_source"]
+    scores = evaluate_segment(masks_said(seen), of_two, PLAIN).scores["by_source"]
     assert [scores[name]["num_pictures"] for name in ("synthetic", "mine")] == [5, 3]
     assert [scores[name]["iou_mean"] for name in ("synthetic", "mine")] == [1, 0]
     assert scores["synthetic"]["iou_mean.low"] == 1
@@ -198,7 +201,7 @@ def test_errors_are_counted_in_pixels_of_the_source_picture(hands: PoseSet, mask
 
 
 def test_true_masks_lead_to_nearly_the_true_crops(hands: PoseSet, masks: SegmentSet, archive: Path) -> None:
-    said = evaluate_segment(masks_said(masks.masks[:]), masks, 3, flip=False, scales=[1.0], resamples=FEW)
+    said = evaluate_segment(masks_said(masks.masks[:]), masks, PLAIN)
     found = find_hands(said.predictions, masks, hands)
     apart = np.array([len(np.unique(masks.masks[list(masks.ids).index(i)])) == 2 for i in hands.ids])
     assert apart.any()
@@ -282,6 +285,30 @@ def test_the_scale_test_is_the_mean_over_sizes_at_the_pictures_own() -> None:
     said = ScaleTest(Width(), [1.0, 1.5])(torch.zeros(2, 3, 32, 32))
     assert torch.equal(said.maps, torch.full((2, 1, 32, 32), 40.0))  # (32 + 48) / 2
     assert said.numbers.tolist() == [[20.0], [20.0]]
+
+
+def test_a_closer_look_counts_half_about_each_hand_and_nowhere_else() -> None:
+    """The net calls red a hand, and is ten times as sure of a large one."""
+
+    class Red(nn.Module):
+        """Says where its input is red; in a picture that is red by more than a fifth ten times as surely."""
+
+        def forward(self, shown: Tensor) -> Output:
+            red = shown[:, :1] / 255 * 2 - 1
+            closer = (red > 0).float().mean(dim=(1, 2, 3), keepdim=True) > 0.2
+            hand = red * torch.where(closer, 10.0, 1.0)
+            return Output(torch.cat([hand, torch.zeros_like(hand)], dim=1), torch.zeros(len(shown), 0))
+
+    params = SECTIONS.segment.model_copy(update={"centre_weight": 0.0})
+    pictures = torch.zeros(2, 3, 64, 64)
+    pictures[0, 0, 24:40, 30:46] = 255.0
+    hand = CloserTest(Red(), Red(), params, 2.0)(pictures).maps[:, 0]
+    assert torch.equal(hand[1], torch.full((64, 64), -1.0))  # without a hand nothing is shown again
+    assert torch.equal(hand[0, 28:36, 34:42], torch.full((8, 8), 5.5))  # the mean of 1 and 10
+    assert torch.equal(hand[0, :, :22], torch.full((64, 22), -1.0))  # beyond the square, from 22 to 54
+    assert torch.equal(hand[0, 22:42, 23:28].diff(dim=0)[6:12], torch.zeros(6, 5))
+    assert hand[0, 32, 27] == pytest.approx(-5.5, abs=1e-4)
+    assert -5.5 < hand[0, 32, 23] < -1.0  # it counts less near the edge
 
 
 def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks: SegmentSet, hands: PoseSet) -> None:

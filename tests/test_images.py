@@ -1,3 +1,5 @@
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,20 @@ def test_read_turns_a_picture_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera was held on its side
     Image.new("L", (8, 4)).save(path, exif=exif)
     assert images.read(path).shape == (8, 4, 3)
+
+
+@pytest.mark.parametrize("odd", [(0x0110, 5), (0x011A, 2), (0x0128, 5)], ids=["model", "resolution", "unit"])
+def test_an_odd_tag_keeps_no_picture_from_being_read_upright(odd: tuple[int, int], tmp_path: Path) -> None:
+    """Each tag is of another kind than it should be: Pillow cannot write them anew, viewers do not mind."""
+    tag, kind = odd
+    entries = [struct.pack("<HHII", 0x0112, 3, 1, 6), struct.pack("<HHII", tag, kind, 1, 38)]
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + b"".join(sorted(entries)) + bytes(4)
+    exif += struct.pack("<II", 1, 2)
+    content = io.BytesIO()
+    Image.new("RGB", (8, 4)).save(content, "jpeg")
+    length = struct.pack(">H", len(exif) + 2)
+    (tmp_path / "odd.jpg").write_bytes(content.getvalue()[:2] + b"\xff\xe1" + length + exif + content.getvalue()[2:])
+    assert images.read(tmp_path / "odd.jpg").shape == (8, 4, 3)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from handloom import gestures
+from handloom import gestures, images
 from handloom.checkpoint import Model, load_model
 from handloom.data.rhd import SPLITS, RhdArchive
 from handloom.errors import CheckpointError
 from handloom.geometry import Box
-from handloom.inference import HAND, HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
+from handloom.inference import CLOSER, HAND, HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
+from handloom.metrics import iou, overlap
 from handloom.models.upright import single
 from handloom.params import BEFORE, BEFORE_AUGMENT
 from handloom.perceptron import Perceptron
@@ -77,6 +78,19 @@ def test_the_bundled_nets_find_the_hands_of_rendered_pictures(archive: Path) -> 
                     near.append(min(apart, default=np.inf) < 0.2 * np.ptp(true, axis=0).max())
     assert np.mean(near) > 0.7
     assert len(near) > 30
+
+
+def test_a_closer_look_makes_masks_better(archive: Path) -> None:
+    plain, closer = HandFinder.load(), HandFinder.load(closer=CLOSER)
+    ious = []
+    with RhdArchive(archive) as raw:
+        for split, sample in ((part, number) for part in SPLITS for number in raw.ids(part)):
+            seen = raw.sample(split, sample)
+            true = images.shrink_labels(seen.mask, plain.size) > 0
+            said = np.stack([finder.regions(seen.picture).labels > 0 for finder in (plain, closer)])
+            ious.append(iou(*overlap(said, np.stack([true, true]))))
+    before, after = np.mean(ious, axis=0)
+    assert after > before + 0.01
 
 
 def pointing(x: float, y: float) -> Reading:

@@ -48,6 +48,28 @@ def test_what_was_written_before_and_what_is_hidden_is_no_input(folder: Path) ->
     assert [source.name for source in media.find([str(folder)], leave_out=[folder / "below"])] == ["a.jpg", "a.png"]
 
 
+def test_what_is_hidden_is_taken_where_it_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".thumbs").mkdir()
+    Image.new("RGB", (4, 4)).save(folder / ".thumbs" / "c.png")
+    assert names(f"{folder}/.thumbs/*.png") == ["c.png"]
+    monkeypatch.chdir(folder)
+    assert names(".thumbs/*.png") == ["c.png"]
+
+
+def test_a_link_to_the_folder_itself_shows_nothing_twice(folder: Path) -> None:
+    (folder / "below" / "again").symlink_to(folder)
+    assert names(str(folder)) == ["a.jpg", "a.png", "below/B.PNG"]
+
+
+def test_a_video_s_name_may_hold_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with media.written(Path("a.mp4"), rate=25) as write:
+        write(np.zeros((48, 64, 3), np.uint8), 0.0)
+    Path("a.mp4").rename("10:30.mp4")
+    with media.Video(Source("10:30.mp4", Path("10:30.mp4"))) as video:
+        assert len(list(video)) == 1
+
+
 def test_a_named_file_is_taken_whatever_it_is_called(folder: Path) -> None:
     assert names(str(folder / "notes.txt")) == ["notes.txt"]
     with pytest.raises(DataError, match=r"notes\.txt: not a readable picture"):

@@ -1,5 +1,6 @@
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,24 @@ def test_marked_hands_are_scored(archive: Path, tmp_path: Path) -> None:
         shares.append(float(found[1]))
     assert shares[0] > 0.7
     assert shares[1] < 0.4
+
+
+def test_what_is_wrong_with_what_is_to_be_scored_is_one_line(tmp_path: Path) -> None:
+    text, other = tmp_path / "text", tmp_path / "other.zip"
+    text.write_text("no zip")
+    with zipfile.ZipFile(other, "w") as members:
+        members.writestr("else.txt", "")
+    for words, said in (
+        ((), "name what to score"),
+        (("--hgr1", str(tmp_path)), "is a directory"),
+        (("--hgr1", str(text)), "text: must be a zip, got 'File is not a zip file'"),
+        (("--digits", str(other)), "other.zip: must hold sld/manifest.json, got no such member"),
+        (("--rhd", str(other)), "other.zip: must hold rhd/test_rhd.json, got no such member"),
+        (("--hgr1", str(other), "--count", "0"), "0 is not in the range"),
+    ):
+        done = CliRunner().invoke(real, ["--bundled", *words])
+        assert done.exit_code
+        assert said in done.output + str(done.exception)
 
 
 def test_a_folder_without_marked_hands_is_named(tmp_path: Path) -> None:

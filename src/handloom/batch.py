@@ -13,7 +13,7 @@ import click
 from tqdm import tqdm
 
 from handloom import files, images, media, processes, results
-from handloom.errors import DataError, ParamsError
+from handloom.errors import DataError, EnvironmentFault, ParamsError
 from handloom.gestures import Commands
 from handloom.inference import HandFinder
 from handloom.media import Source
@@ -49,9 +49,12 @@ class Done:
 def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
     """Write a line of OUT/hands.jsonl per picture or frame, and what else is wanted; what cannot be read is named.
 
-    A line is there as soon as its picture is done. Raises EnvironmentFault where a camera or the disk fails.
+    A line is there as soon as its picture is done. Raises EnvironmentFault where a camera or the disk fails, at the
+    end: what was done stays.
     """
     done, kept, taken = Done(), [], set[Path]()
+    inputs = {source.path.resolve() for source in sources if source.path}
+    lost: EnvironmentFault | None = None
     with (
         files.disk(wanted.out),
         _lines(wanted.out / "hands.jsonl") as lines,
@@ -62,6 +65,8 @@ def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
                 for target in _targets(source, wanted):
                     if target in taken:
                         raise DataError(f"{source}: another input is written there too, got '{target}'; rename one")
+                    if target.resolve() in inputs:
+                        raise DataError(f"{source}: an input would be written over, got '{target}'; name another --out")
                     taken.add(target)
                 for row in _frames(finder, source, wanted) if source.moves else _picture(finder, source, wanted):
                     lines.write(json.dumps(row) + "\n")
@@ -73,8 +78,13 @@ def run(finder: HandFinder, sources: Sequence[Source], wanted: Wanted) -> Done:
                 done.num_failed += 1
                 bar.clear()
                 click.echo(f"error: {error}", err=True)
+            except EnvironmentFault as error:
+                lost = error
+                break
     if wanted.coco:
         files.write(wanted.out / "hands.coco.json", json.dumps(results.coco(kept)) + "\n")
+    if lost:
+        raise lost
     return done
 
 
@@ -102,7 +112,7 @@ def _picture(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row
 def _frames(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]:
     """Give a row per frame of a video or a camera; Ctrl-C is how a camera ends, and what was written stays."""
     tracker = HandTracker(finder, min_score=wanted.min_score, smooth=wanted.smooth)
-    damaged: DataError | None = None
+    damaged: DataError | EnvironmentFault | None = None
     with ExitStack() as stack:
         video = stack.enter_context(media.Video(source))
         write = None
@@ -118,7 +128,7 @@ def _frames(finder: HandFinder, source: Source, wanted: Wanted) -> Iterator[Row]
                 if write:
                     write(results.overlay(picture, hands), seconds)
                 yield results.row(source.name, picture, hands, frame=number, seconds=round(seconds, 4))
-        except DataError as error:
+        except (DataError, EnvironmentFault) as error:
             damaged = error  # what came before it is shown
     if damaged:
         raise damaged
@@ -141,7 +151,7 @@ def commands(finder: HandFinder, source: Source, min_confidence: float, hold_s: 
 def _targets(source: Source, wanted: Wanted) -> Iterator[Path]:
     """Give the files that are written of a source, beside its lines."""
     if wanted.overlays:
-        of_picture = Path(source.name).suffix.lower() in media.PICTURE_SUFFIXES
+        of_picture = Path(source.name).suffix.lower() in files.PICTURE_SUFFIXES
         name = _with(".mp4", source) if source.moves else source.name if of_picture else source.name + ".png"
         yield wanted.out / OVERLAYS / name
     if wanted.masks and not source.moves:

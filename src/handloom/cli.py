@@ -48,6 +48,7 @@ def handloom() -> None:
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Inputs with the hands drawn in.")
 @click.option("--masks", is_flag=True, help="Of pictures, as PNG: 0 none, 1 the first hand, 2 the next.")
 @click.option("--coco", is_flag=True, help="Of pictures, hands.coco.json beside hands.jsonl.")
+@click.option("--closer", is_flag=True, help="Show the mask net each hand again, from closer: finer masks, more time.")
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady keypoints in videos.")
 @click.option(
     "--tiles",
@@ -64,6 +65,7 @@ def predict(
     int8: bool,
     size: int | None,
     tiles: int,
+    closer: bool,
     **options: bool | float,
 ) -> None:
     """Find hands in INPUTS: pictures, videos, folders, globs, cameras (camera:0).
@@ -76,10 +78,10 @@ def predict(
     sources = media.find(inputs, [out / folder for folder in media.WRITTEN])
 
     from handloom import batch
-    from handloom.inference import HandFinder
+    from handloom.inference import CLOSER, HandFinder
     from handloom.tiles import TiledFinder
 
-    finder = HandFinder.load(models, int8=int8, size=size)
+    finder = HandFinder.load(models, int8=int8, size=size, closer=CLOSER if closer else 0)
     finder = finder if tiles == 1 else TiledFinder.of(finder, tiles)
     done = batch.run(finder, sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
     failed = f"; {done.num_failed:,} of {len(sources):,} inputs failed" if done.num_failed else ""

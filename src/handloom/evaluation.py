@@ -21,6 +21,7 @@ from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.source import IGNORE, LEFT, OTHERS, RIGHT, Source
 from handloom.errors import DataError
 from handloom.geometry import Box, to_images
+from handloom.params import EvaluateParams
 from handloom.prediction import predictions_of
 from handloom.protocols import MMPOSE, PROTOCOLS, Protocol
 from handloom.skeleton import NAMES
@@ -48,11 +49,10 @@ class Report:
     """Further tables, by name, for plots."""
 
 
-def evaluate_segment(
-    model: Model, test: SegmentSet, batch_size: int, *, flip: bool, scales: Sequence[float], resamples: int
-) -> Report:
+def evaluate_segment(model: Model, test: SegmentSet, params: EvaluateParams) -> Report:
     """Score masks, hand against background as the 2019 report does and left against right, at the net's input size."""
-    predictions = predictions_of(model, SEGMENT, test, batch_size, flip=flip, scales=scales)
+    looks: dict[str, Any] = {"flip": params.flip_test, "scales": params.mask_scales, "closer": params.closer}
+    predictions = predictions_of(model, SEGMENT, test, params.batch_size, **looks)
     true = test.hands()
     intersection, union = metrics.overlap(predictions["masks"] & test.counted(), true)
     samples = pd.DataFrame(
@@ -65,7 +65,7 @@ def evaluate_segment(
         }
     )
     boxes = box_scores(predictions["labels"], test)
-    spread = spread_of_ious(samples["iou"].to_numpy(), resamples)
+    spread = spread_of_ious(samples["iou"].to_numpy(), params.resamples)
     scores: dict[str, Any] = {"num_pictures": len(test), **SEGMENT.score(predictions, test), **boxes, **spread}
     if len(test.names) > 1:
         scores["by_source"] = {
@@ -73,7 +73,7 @@ def evaluate_segment(
                 "num_pictures": len(own),
                 "iou_mean": float(own["iou"].mean()),
                 "iou_median": float(own["iou"].median()),
-                **spread_of_ious(own["iou"].to_numpy(), resamples),
+                **spread_of_ious(own["iou"].to_numpy(), params.resamples),
             }
             for name, own in samples.groupby("source", sort=False)
         }

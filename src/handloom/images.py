@@ -5,12 +5,12 @@ import math
 import struct
 import warnings
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from handloom.errors import DataError
 from handloom.geometry import Box
@@ -27,6 +27,16 @@ LARGE_PIXELS = 40_000_000
 MAX_PER_BYTE = 50
 MAX_BYTES = 2**29
 _MAX_SQUARE = 6000
+_TURNS: Final[dict[Any, Image.Transpose]] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation."""
 
 MIRRORED = cv2.BORDER_REFLECT
 """Beyond a picture's border stands its mirror image."""
@@ -49,7 +59,8 @@ def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS)
                 if image.width * image.height > max(LARGE_PIXELS, MAX_PER_BYTE * len(content)):
                     what = "too large for so small a file"
                     raise DataError(f"{name}: {what}, got '{image.width}x{image.height}'; shrink it first")
-                return _rgb(ImageOps.exif_transpose(image))
+                image.load()
+                return _rgb(image if (turn := _turn(image)) is None else image.transpose(turn))
     except Image.DecompressionBombError:
         raise DataError(f"{name}: too large, got 'over twice Pillow's limit'; shrink it first") from None
     except FileNotFoundError:
@@ -58,6 +69,14 @@ def read(source: Path | IO[bytes], name: str = "", max_pixels: int = MAX_PIXELS)
         raise DataError(f"{name}: not a readable picture, got 'an unknown kind'; replace it") from None
     except (OSError, OverflowError, SyntaxError, TypeError, ValueError, struct.error) as error:
         raise DataError(f"{name}: not a readable picture, got '{error}'; replace it") from None
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Give what shows an image upright by its EXIF tag; None where it stands so, or where its tags cannot be read."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # whatever Pillow makes of odd tags, which viewers pass over
+        return None
 
 
 def _content(source: Path | IO[bytes]) -> bytes:
@@ -73,7 +92,7 @@ def _rgb(image: Image.Image) -> Picture:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def encode_png(picture: Picture) -> bytes:
@@ -118,6 +137,11 @@ def _averaged(picture: Picture, height: int, width: int) -> Picture:
 def enlarge(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Resize a square of values to (size, size), at least as large, bilinearly."""
     return np.asarray(cv2.resize(values, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def average(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Resize a square of values to (size, size), at most as large, by area averaging."""
+    return np.asarray(cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def shrink_square(picture: Picture, size: int) -> Picture:

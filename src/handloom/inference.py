@@ -13,6 +13,7 @@ from torch import nn
 
 from handloom import gestures, images, lift, masks, tracking
 from handloom.checkpoint import Model, load_model
+from handloom.closer import look_closer
 from handloom.errors import CheckpointError, ParamsError
 from handloom.geometry import Box, Points
 from handloom.gestures import Gesture, gesture_of
@@ -31,6 +32,8 @@ BUNDLED: Final = Path(__file__).parent / "weights"
 """Nets that come with the package; `python -m pipeline.bundle` puts others in their place."""
 SAME_HAND: Final = 0.2
 """Mean distance of keypoints, over the hand's extent, below which two regions are parts of one hand."""
+CLOSER: Final = 2.0
+"""Side of the square in which `--closer` shows a hand again, over its box; of 1.3 to 2.5 the best for the bundled."""
 MAX_SIZE: Final = 1024
 """Side of the largest picture that the mask net is shown, px."""
 NO_HAND: Final = 10.0
@@ -166,9 +169,17 @@ class HandFinder:
     The mask net sees the whole picture, padded with black to a square.
     """
 
-    def __init__(self, segment: Model, pose: Model, nets: KeypointNets | None = None, size: int | None = None) -> None:
-        """Take both nets; `size` as in `load`. Raises ParamsError for a size that the mask net cannot take."""
-        self.segment, self.pose, self.nets = segment, pose, nets or KeypointNets()
+    def __init__(
+        self,
+        segment: Model,
+        pose: Model,
+        nets: KeypointNets | None = None,
+        size: int | None = None,
+        *,
+        closer: float = 0,
+    ) -> None:
+        """Take both nets; the others as in `load`. Raises ParamsError for a size that the mask net cannot take."""
+        self.segment, self.pose, self.nets, self.closer = segment, pose, nets or KeypointNets(), closer
         self._mask_params: SegmentParams = params_of(SEGMENT, segment.about)
         self._pose_params: PoseParams = params_of(POSE, pose.about)
         self.size = int(segment.about["facts"]["image_size"])
@@ -179,7 +190,13 @@ class HandFinder:
 
     @classmethod
     def load(
-        cls, where: Path | str | None = None, *, int8: bool = False, threads: int = 0, size: int | None = None
+        cls,
+        where: Path | str | None = None,
+        *,
+        int8: bool = False,
+        threads: int = 0,
+        size: int | None = None,
+        closer: float = 0,
     ) -> Self:
         """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
 
@@ -187,8 +204,9 @@ class HandFinder:
         exported ones of half the time, as the bundled ones are. `gestures.safetensors` and `lift.safetensors` are taken
         where the folder has them, else the bundled ones. `threads` for exported nets; 0 takes all cores. `size` is the
         side, px, at which the mask net sees a picture, that of its training unless given: more finds smaller hands
-        and more that are none, less is faster. Raises CheckpointError, and ParamsError for a size that the net cannot
-        take.
+        and more that are none, less is faster. `closer` shows it each hand again, in a square of so many times the
+        hand's box (`CLOSER`), for a finer mask; 0 does not. Raises CheckpointError, and ParamsError for a size that the
+        net cannot take.
         """
         if where is None:
             where, int8 = BUNDLED, True
@@ -205,7 +223,7 @@ class HandFinder:
             else load_model(folder / f"{task.name}.safetensors", task.name)
             for task in (SEGMENT, POSE)
         )
-        return cls(segment, pose, KeypointNets(folder), size)
+        return cls(segment, pose, KeypointNets(folder), size, closer=closer)
 
     def _check(self, size: int) -> None:
         stride, net = self._mask_params.model.stride, self.segment.net
@@ -245,7 +263,15 @@ class HandFinder:
         maps, _ = said_by(self.segment.net, [images.shrink_square(picture, self.size)])
         without_padding(maps, height, width)
         said = read_masks(maps, self._mask_params, self.size)
+        if self.closer:
+            first, boxes = said["logits"][0], masks.boxes(said["labels"][0])
+            logits = look_closer(picture, first, boxes, self._look, self.closer, self.size)
+            said = read_masks(maps, self._mask_params, self.size, logits[None])
         return Regions(said["logits"][0], said["labels"][0], height, width)
+
+    def _look(self, crops: list[Picture]) -> NDArray[np.float32]:
+        """Give the mask net's logits of hand against background of crops (S, S, 3), (N, S, S)."""
+        return np.stack([images.enlarge(hand, self.size) for hand in said_by(self.segment.net, crops)[0][:, 0]])
 
     def read(self, picture: Picture, crops: list[Box], before: list[Reading] | None = None) -> list[Reading]:
         """Give what the pose net says of the hand in each square crop.

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ from cv2.utils import logging as cv2_logging
 
 from handloom import images
 from handloom.errors import DataError, EnvironmentFault, HandloomError, ParamsError
+from handloom.files import PICTURE_SUFFIXES
 from handloom.images import Picture
 
-PICTURE_SUFFIXES: Final = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 VIDEO_SUFFIXES: Final = frozenset([".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"])
 WRITTEN: Final = ("overlays", "masks")
 """Folders below that of the results that hold pictures and videos: they are no inputs."""
@@ -56,14 +57,13 @@ def find(words: Sequence[str], leave_out: Sequence[Path] = ()) -> list[Source]:
     """
     skipped = [Path(os.path.abspath(folder)) for folder in leave_out]  # noqa: PTH100 - `absolute` keeps `..`
     cameras = {_camera(word): None for word in words if word.startswith(CAMERA)}
-    found = {
-        Path(os.path.abspath(path)): path  # noqa: PTH100
-        for word in words
-        if not word.startswith(CAMERA)
-        for path in _paths(word, skipped)
-    }
-    if not found:
+    real: dict[Path, Path] = {}  # a link to a folder above shows everything again and again
+    for word in words:
+        for path in [] if word.startswith(CAMERA) else _paths(word, skipped):
+            real.setdefault(path.resolve(), path)
+    if not real:
         return list(cameras)
+    found = {Path(os.path.abspath(path)): path for path in real.values()}  # noqa: PTH100
     shared = Path(os.path.commonpath([whole.parent for whole in found]))
     return [Source(str(whole.relative_to(shared)), path) for whole, path in found.items()] + list(cameras)
 
@@ -86,7 +86,7 @@ def _paths(word: str, skipped: Sequence[Path]) -> list[Path]:
     if not exists and not glob.has_magic(word):
         raise ParamsError(f"input: no such file or folder, got '{word}'; check the path")
     pattern = f"{glob.escape(word)}/**/*" if path.is_dir() else word
-    root = path if path.is_dir() else Path()
+    root = path if path.is_dir() else Path(re.split(r"[*?[]", word, maxsplit=1)[0] + "_").parent
     found = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     media = sorted(each for each in found if _is_media(each, root, skipped))
     if not media:
@@ -130,7 +130,8 @@ class Video:
         """Open it; raises DataError for a file, EnvironmentFault for a camera."""
         self.source = source
         _check_name(source.path)
-        self._capture = cv2.VideoCapture(str(source.path)) if source.path else cv2.VideoCapture(source.camera or 0)
+        # of a relative path, FFmpeg takes what stands before a colon for a protocol
+        self._capture = cv2.VideoCapture(os.path.abspath(source.path) if source.path else source.camera or 0)  # noqa: PTH100
         if not self._capture.isOpened():
             raise self._fault("not there or in use", "try another number", "not a readable video", "replace it")
 

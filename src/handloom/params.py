@@ -159,6 +159,13 @@ class PoseModelParams(ModelParams):
     """Whether it reads each crop twice: as it is, and turned so that the hand it saw stands upright."""
 
 
+class SegmentAugmentParams(AugmentParams):
+    """Ranges of the random changes to a whole picture."""
+
+    close_looks: Fraction
+    """Share of pictures of which a square about one hand is shown, as `evaluate.closer` does."""
+
+
 class PoseAugmentParams(AugmentParams):
     """Ranges of the random changes to a hand's crop."""
 
@@ -214,13 +221,14 @@ class TrainParams(Section):
 
 BEFORE: Final = {"begin_from": None}
 """Of TrainParams what nets of earlier versions lack, and what they were trained with in its place."""
-BEFORE_AUGMENT: Final = {"saturation": 0.0, "sharpness": 0.0}
-"""The same of AugmentParams."""
+BEFORE_AUGMENT: Final = {"saturation": 0.0, "sharpness": 0.0, "close_looks": 0.0}
+"""The same of AugmentParams, and of those that each net has beside."""
 
 
 class SegmentParams(TrainParams):
     """Training of the hand mask net."""
 
+    augment: SegmentAugmentParams
     iou_weight: NotNegative
     """Weight of the soft IoU beside the cross-entropy; 0 is the 2019 report's loss."""
     side_weight: NotNegative
@@ -294,6 +302,8 @@ class EvaluateParams(Section):
     """Whether a mask is the mean over a picture and its mirror image; keypoints follow their protocols."""
     mask_scales: Annotated[list[Positive], Field(min_length=1)]
     """Sizes at which the mask net sees a picture, over `image_size`; the mean of its logits counts."""
+    closer: Annotated[float, Field(ge=0, le=4)]
+    """Side of the square about each found hand that the mask net is shown again, over the hand's box; 0: none is."""
     resamples: Annotated[int, Field(ge=100)]
     """Drawn for each 95 % interval."""
     num_pictures: Count

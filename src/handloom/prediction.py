@@ -6,15 +6,20 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from handloom import masks
 from handloom.checkpoint import Model
+from handloom.closer import look_closer
 from handloom.errors import EnvironmentFault, ParamsError
+from handloom.images import Picture
 from handloom.models.unet import Output
 from handloom.parallel import settle
-from handloom.tasks import Predictions, Task, params_of
+from handloom.params import SegmentParams
+from handloom.tasks import Predictions, Task, full_size, params_of, read_masks
 
 DEVICE: Final = "HANDLOOM_DEVICE"
 """Environment variable: `cpu` leaves a GPU alone, `cuda` demands one."""
@@ -99,12 +104,49 @@ class FlipTest(nn.Module):
         return Output(*((one + other) / 2 for one, other in pairs))
 
 
+class CloserTest(nn.Module):
+    """A mask net whose hand map is, about each hand that it finds, the mean over its own and a closer look's."""
+
+    def __init__(self, net: nn.Module, closer: nn.Module, params: SegmentParams, scale: float) -> None:
+        super().__init__()
+        self.net, self.closer, self.params, self.scale = net, closer, params, scale
+
+    def forward(self, images: Tensor) -> Output:
+        """Give maps at the pictures' resolution."""
+        size = images.shape[-1]
+        said = self.net(images)
+        maps = _resized(said.maps, size)
+        labels = read_masks(maps.float().numpy(force=True), self.params, size)["labels"]
+        pictures = images.permute(0, 2, 3, 1).round().to(torch.uint8).numpy(force=True)
+
+        def look(crops: list[Picture]) -> NDArray[np.float32]:
+            shown = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().to(images.device)
+            hand: NDArray[np.float32] = full_size(self.closer(shown).maps[:, :1].float(), size)[:, 0].numpy(force=True)
+            return hand
+
+        for picture, own, hands in zip(pictures, maps, labels, strict=True):
+            first = own[0].float().numpy(force=True)
+            own[0] = torch.from_numpy(look_closer(picture, first, masks.boxes(hands), look, self.scale, size))
+        return Output(maps, said.numbers)
+
+
 def predictions_of(
-    model: Model, task: Task, samples: Any, batch_size: int, *, flip: bool = False, scales: Sequence[float] = ()
+    model: Model,
+    task: Task,
+    samples: Any,
+    batch_size: int,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (),
+    closer: float = 0,
 ) -> Predictions:
-    """Give what a saved net says of a whole split, the mean over mirror images and sizes where asked for."""
+    """Give what a saved net says of a whole split, the mean over mirror images, sizes and looks where asked for.
+
+    `closer` is the side of the square about each found hand that a mask net is shown again, over its box; 0: none.
+    """
     net: nn.Module = model.net.to(device())
     params = params_of(task, model.about)
-    net = FlipTest(net, task, params) if flip else net
+    own = net = FlipTest(net, task, params) if flip else net
     net = ScaleTest(net, scales) if scales else net
+    net = CloserTest(net, own, params, closer) if closer else net
     return predict(net, task, samples, batch_size, params, quiet=False)[0]

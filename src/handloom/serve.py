@@ -9,11 +9,12 @@ import io
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import uvicorn
-from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -84,7 +85,7 @@ def build(finder: HandFinder, port: int) -> FastAPI:
         return response
 
     @app.post("/picture")
-    async def picture(request: Request, min_score: float = MIN_SCORE) -> JSONResponse:
+    async def picture(request: Request, min_score: Annotated[float, Query(ge=0, le=1)] = MIN_SCORE) -> JSONResponse:
         """Take a picture's bytes; gives its hands, and their mask as a PNG."""
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -115,7 +116,8 @@ def build(finder: HandFinder, port: int) -> FastAPI:
                     said = await run_in_threadpool(_follow, tracker, message["bytes"], time.monotonic() - begun)
                     await line.send_json(said)
         except (ValidationError, DataError) as error:
-            await line.close(1003, " ".join(str(error).split()).encode()[:120].decode(errors="ignore"))
+            with suppress(WebSocketDisconnect):  # gone already
+                await line.close(1003, " ".join(str(error).split()).encode()[:120].decode(errors="ignore"))
         except WebSocketDisconnect:
             return
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import numpy as np
 import torch
@@ -58,8 +58,10 @@ class Task:
 def params_of(task: Task, about: Mapping[str, Any]) -> Any:
     """Give the params that a net was trained with; raises CheckpointError where they are another version's."""
     stored = BEFORE | about["params"]
+    names = get_type_hints(task.params)["augment"].model_fields
+    augment = {name: value for name, value in BEFORE_AUGMENT.items() if name in names} | stored.get("augment", {})
     try:
-        return task.params.model_validate(stored | {"augment": BEFORE_AUGMENT | stored.get("augment", {})})
+        return task.params.model_validate(stored | {"augment": augment})
     except ValidationError as error:
         keys = ", ".join(f"{task.name}.{'.'.join(map(str, each['loc']))}" for each in error.errors())
         raise CheckpointError(
@@ -113,13 +115,18 @@ def _mask_loss(output: Output, target: Mask, params: SegmentParams, size: int) -
     return loss
 
 
-def read_masks(maps: NDArray[np.float32], params: SegmentParams, size: int) -> Predictions:
+def read_masks(
+    maps: NDArray[np.float32], params: SegmentParams, size: int, logits: NDArray[np.float32] | None = None
+) -> Predictions:
     """Give `logits` (B, S, S) of hand against background, and `labels` (B, S, S) uint8, each hand by itself.
 
-    `maps` (B, M, h, h) as the net gives them.
+    `maps` (B, M, h, h) as the net gives them; `logits` where something else than they tells what is a hand.
     """
     small = {name: maps[:, place] for name, place in mask_maps(params).items()}
-    logits = np.stack([images.enlarge(hand, size) for hand in small["hand"][:, 0]])
+    if logits is None:
+        logits = np.stack([images.enlarge(hand, size) for hand in small["hand"][:, 0]])
+    else:
+        small["hand"] = np.stack([images.average(own, maps.shape[-1]) for own in logits])[:, None]
     hands, fine = small["hand"][:, 0] > 0, logits > 0
     if "centre" in small:
         centres = small["centre"] + _places(hands.shape[-1])

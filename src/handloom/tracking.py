@@ -288,9 +288,13 @@ def _client() -> "MlflowClient":
         os.environ.setdefault(name, value)
     import mlflow
 
+    _quiet()
+    return mlflow.MlflowClient(store())
+
+
+def _quiet() -> None:
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    return mlflow.MlflowClient(store())
 
 
 def _say_no_answer(error: Exception) -> None:
@@ -377,15 +381,19 @@ def _run_id(
 
 def fetched(uri: str) -> Path:
     """Give the folder of a registered model's files; raises CheckpointError where there is none."""
+    if (where := store()).startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
+        what = f"{uri}: no such model, got no store in {root()}"
+        raise CheckpointError(f"{what}; go where `dvc repro export` ran, or set MLFLOW_TRACKING_URI")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         import mlflow
 
-        mlflow.set_tracking_uri(store())
+        _quiet()
+        mlflow.set_tracking_uri(where)
         return Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts"
     except Exception as error:
         said = str(error).split("\n")[0]
-        raise CheckpointError(f"{uri}: no such model in {store()}, got '{said}'; run `dvc repro export`") from None
+        raise CheckpointError(f"{uri}: no such model in {where}, got '{said}'; run `dvc repro export`") from None
 
 
 def store() -> str:

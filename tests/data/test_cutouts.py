@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from handloom import images
 from handloom.data import cutouts, pasting
@@ -105,7 +106,7 @@ def test_each_hand_has_a_label_and_its_ground_stays_behind(folder: Path) -> None
 
 
 def test_an_arm_is_no_hand(folder: Path) -> None:
-    picture, hand, corner = cutouts._cutout(folder / "some" / "images" / "3.png")
+    picture, hand, corner, _ = cutouts._cutout(folder / "some" / "images" / "3.png")
     longest = max(
         (pasting.dress(np.random.default_rng(seed), picture, hand, corner, None, 0.7) for seed in range(20)),
         key=lambda layer: layer.alpha.shape[0],
@@ -115,6 +116,31 @@ def test_an_arm_is_no_hand(folder: Path) -> None:
     assert covered > 1.5 * own
     assert not longest.hand[len(hand) :].any()
     assert not longest.hand[longest.alpha == 0].any()
+
+
+def test_a_phone_s_cut_out_is_shrunk_and_its_marks_with_it(folder: Path) -> None:
+    """A photograph of 20 times as many pixels along each axis: what is cut out of it keeps every other one."""
+    own = [folder / "some" / kind / "3.png" for kind in ("images", "masks")]
+    for path in own:
+        path.write_bytes(images.encode_png(np.asarray(Image.open(path).resize((1000, 1200), Image.Resampling.NEAREST))))
+    cutouts._cutout.cache_clear()
+    picture, hand, corner, factor = cutouts._cutout(own[0])
+    assert factor == 2
+    assert hand.shape == picture.shape[:2] == (520, 300)
+    assert corner == (200, 160)
+    tips = np.tile(np.array([[280, 170], [680, 190], [279.5, 1199.5]], np.float32), (7, 1))
+    source = Cutouts(folder, (), PARAMS, seed=5)
+    source._marks[own[0]] = pasting.Marks(tips, np.ones(21, bool))
+    layer = source._dressed(np.random.default_rng(0), own[0])
+    assert layer.marks
+    rows, columns = np.nonzero(layer.hand)
+    apart = layer.marks.points[:3] - [columns.min(), rows.min()]
+    np.testing.assert_allclose(apart, [[39.75, 4.75], [239.75, 14.75], [39.5, 519.5]], atol=0.01)
+
+
+def test_what_systems_leave_behind_is_no_cut_out(folder: Path) -> None:
+    (folder / "some" / "images" / ".DS_Store").write_bytes(b"")
+    assert len(Cutouts(folder, (), PARAMS, seed=5).hands) == 12
 
 
 def test_what_is_wrong_with_a_folder_is_named(folder: Path, tmp_path: Path) -> None:
@@ -202,7 +228,9 @@ def test_a_sleeve_hides_the_wrist_alone(folder: Path) -> None:
     marks.points[0] = (25, 59.4)
     hidden = set()
     for seed in range(40):
-        layer = pasting.dress(np.random.default_rng(seed), *cutouts._cutout(folder / "some/images/3.png"), marks, 0.7)
+        layer = pasting.dress(
+            np.random.default_rng(seed), *cutouts._cutout(folder / "some/images/3.png")[:3], marks, 0.7
+        )
         assert layer.marks is not None
         assert layer.marks.visible[1:].all()
         hidden.add(bool(layer.marks.visible[0]))

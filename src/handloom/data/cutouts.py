@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from handloom import images, masks
 from handloom.data import coco
-from handloom.data.pasting import SIZE, Field, Marks, Rng, dress, paste, seen
+from handloom.data.pasting import SIZE, Field, Layer, Marks, Rng, dress, paste, seen
 from handloom.data.source import OTHERS, Sample
 from handloom.data.synthetic.background import draw_background
 from handloom.data.synthetic.camera import develop
@@ -28,6 +29,8 @@ from handloom.params import CutoutsParams
 SPLITS: Final = {"training": 1, "evaluation": 2}
 HELD_OUT: Final = 10
 """About every tenth cut-out, and photograph behind them, serves evaluation alone."""
+CUTOUT_PX: Final = 400
+"""Longer side that a cut-out keeps at least, px: none is pasted larger than 300."""
 _COUNT_CHANCES: Final = (0.08, 0.57, 0.27, 0.08)
 """Of no hand, one, two, three."""
 
@@ -49,7 +52,7 @@ class Cutouts:
         self.folder, self.params, self.seed = folder, params, seed
         self.backgrounds = tuple(backgrounds)
         self._grounds = parted(self.backgrounds)
-        self.hands = sorted(path for path in folder.glob("*/images/*") if path.is_file())
+        self.hands = sorted(path for path in folder.glob("*/images/[!.]*") if path.is_file())
         if not self.hands:
             what = f"{folder}: must hold */images and */masks, got none"
             raise DataError(f"{what}; put cut-outs there, or set sources.cutouts to null")
@@ -85,14 +88,21 @@ class Cutouts:
         placed = {}
         for label in OTHERS[: int(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES))]:
             path = chosen[int(rng.integers(len(chosen)))]
-            layer = dress(rng, *_cutout(path), self._marks.get(path), self.params.relit)
-            covers, shows, placed[label] = paste(rng, layer, light)
+            covers, shows, placed[label] = paste(rng, self._dressed(rng, path), light)
             foremost[covers] = label
             mask[covers] = 0
             mask[shows] = label
         shown = (seen(marks, label, mask, foremost) for label, marks in placed.items() if marks)
         picture = develop(rng, light, mask > 0)
         return Sample(picture, mask, tuple(hand for hand in shown if hand))
+
+    def _dressed(self, rng: Rng, path: Path) -> Layer:
+        picture, hand, corner, factor = _cutout(path)
+        marks = self._marks.get(path)
+        if marks and factor > 1:
+            points = (marks.points - np.array(corner, np.float32) + 0.5) / factor - 0.5
+            marks, corner = Marks(points.astype(np.float32), marks.visible), (0, 0)
+        return dress(rng, picture, hand, corner, marks, self.params.relit)
 
     def _ground(self, rng: Rng, photographs: Sequence[Path]) -> Field:
         """Draw what is behind: (SIZE, SIZE, 3) linear."""
@@ -150,8 +160,11 @@ def _photograph(path: Path) -> Picture:
 
 
 @lru_cache(maxsize=4096)
-def _cutout(path: Path) -> tuple[Picture, NDArray[np.uint8], tuple[int, int]]:
-    """Give a cut-out and its mask (0 or 255), no larger than its hand, and its corner in the photograph, (x, y)."""
+def _cutout(path: Path) -> tuple[Picture, NDArray[np.uint8], tuple[int, int], int]:
+    """Give a cut-out and its mask (0 or 255), no larger than its hand, and its corner in the photograph, (x, y).
+
+    One of at least twice `CUTOUT_PX` is shrunk by the factor that stands last: a phone's takes 20 s to dress.
+    """
     picture, mask = images.read(path), images.read(_mask_of(path))[..., 0]
     if picture.shape[:2] != mask.shape:
         raise DataError(f"{_mask_of(path)}: must be as large as its picture, got '{mask.shape}'; correct it")
@@ -161,4 +174,8 @@ def _cutout(path: Path) -> tuple[Picture, NDArray[np.uint8], tuple[int, int]]:
     box = masks.tight_box(hand > 0)
     rows, columns = slice(round(box.top), round(box.bottom)), slice(round(box.left), round(box.right))
     corner = columns.start, rows.start
-    return np.ascontiguousarray(picture[rows, columns]), np.ascontiguousarray(hand[rows, columns]), corner
+    picture, hand = np.ascontiguousarray(picture[rows, columns]), np.ascontiguousarray(hand[rows, columns])
+    if (factor := max(hand.shape) // CUTOUT_PX) > 1:
+        picture, hand = (np.asarray(Image.fromarray(each).reduce(factor)) for each in (picture, hand))
+        return picture, (hand > 127).astype(np.uint8) * 255, corner, factor
+    return picture, hand, corner, 1

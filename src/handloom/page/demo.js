@@ -45,6 +45,7 @@ function draw(source, width, height, hands, scale, mirrored, mask = null) {
   const x = value => (mirrored ? width - value * scale : value * scale);
   pen.save();
   if (mirrored) { pen.translate(width, 0); pen.scale(-1, 1); }
+  pen.fillStyle = "#fff"; pen.fillRect(0, 0, width, height); // behind what is transparent, as handloom reads it
   pen.drawImage(source, 0, 0, width, height);
   if (mask) { pen.globalAlpha = 0.4; pen.drawImage(mask, 0, 0, width, height); }
   pen.restore();
@@ -204,7 +205,7 @@ async function openPicture(file) {
   let response, said;
   try {
     response = await fetch(`picture?min_score=${settings().min_score}`, { method: "POST", body: file });
-    said = await response.json();
+    said = response.headers.get("content-type") === "application/json" ? await response.json() : {};
   } catch {
     if (own === turn) say("The connection to handloom was lost. See whether `handloom demo` still runs, then try again.", true);
     return;
