@@ -159,13 +159,6 @@ class PoseModelParams(ModelParams):
     """Whether it reads each crop twice: as it is, and turned so that the hand it saw stands upright."""
 
 
-class SegmentAugmentParams(AugmentParams):
-    """Ranges of the random changes to a whole picture."""
-
-    close_looks: Fraction
-    """Share of pictures of which a square about one hand is shown, as `evaluate.closer` does."""
-
-
 class PoseAugmentParams(AugmentParams):
     """Ranges of the random changes to a hand's crop."""
 
@@ -221,14 +214,13 @@ class TrainParams(Section):
 
 BEFORE: Final = {"begin_from": None}
 """Of TrainParams what nets of earlier versions lack, and what they were trained with in its place."""
-BEFORE_AUGMENT: Final = {"saturation": 0.0, "sharpness": 0.0, "close_looks": 0.0}
-"""The same of AugmentParams, and of those that each net has beside."""
+BEFORE_AUGMENT: Final = {"saturation": 0.0, "sharpness": 0.0}
+"""The same of AugmentParams."""
 
 
 class SegmentParams(TrainParams):
     """Training of the hand mask net."""
 
-    augment: SegmentAugmentParams
     iou_weight: NotNegative
     """Weight of the soft IoU beside the cross-entropy; 0 is the 2019 report's loss."""
     side_weight: NotNegative

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -58,10 +58,8 @@ class Task:
 def params_of(task: Task, about: Mapping[str, Any]) -> Any:
     """Give the params that a net was trained with; raises CheckpointError where they are another version's."""
     stored = BEFORE | about["params"]
-    names = get_type_hints(task.params)["augment"].model_fields
-    augment = {name: value for name, value in BEFORE_AUGMENT.items() if name in names} | stored.get("augment", {})
     try:
-        return task.params.model_validate(stored | {"augment": augment})
+        return task.params.model_validate(stored | {"augment": BEFORE_AUGMENT | stored.get("augment", {})})
     except ValidationError as error:
         keys = ", ".join(f"{task.name}.{'.'.join(map(str, each['loc']))}" for each in error.errors())
         raise CheckpointError(

@@ -62,41 +62,6 @@ def test_points_go_where_the_picture_goes() -> None:
     assert (found - moved)[inside].abs().max() < 0.15
 
 
-def test_a_close_look_shows_a_whole_hand_large_and_no_more_than_the_picture() -> None:
-    """A hand of 16 x 10 of 96 px, a picture without, and one whose hand fills it."""
-    covers = torch.zeros(2, 300, 96, 96, dtype=torch.bool)
-    covers[0, :100, 20:36, 70:80] = covers[1, :100, 60:70, 10:26] = covers[1, 200:, 2:95, 1:96] = True
-    still = augment.draw_affines(STILL, 300, 96, seeded())
-    affines = augment.draw_close_looks(still, list(covers), 1.0, seeded())
-    assert torch.equal(affines[100:200], still[100:200])
-    assert torch.allclose(affines[200:], still[200:], atol=1e-5)
-    squares = affines[:100]
-    sides = squares[:, 0, 0] * 96
-    assert sides.min() >= 16 * augment.CLOSE[0]
-    assert 19 < sides.min() < 22
-    assert 44 < sides.max() <= 16 * augment.CLOSE[1]
-    left, top = (squares[:, axis, 2] + 48 - sides / 2 for axis in (0, 1))
-    upper = top < 30
-    assert 30 < upper.sum() < 70  # either hand
-    for first, x, y in ((upper, (70, 80), (20, 36)), (~upper, (10, 26), (60, 70))):
-        for low, (near, far) in ((left, x), (top, y)):
-            assert (low[first] <= near + 0.1 * sides[first]).all()
-            assert ((low + sides)[first] >= far - 0.1 * sides[first]).all()
-    assert left.min() >= -1e-4
-    assert (left + sides).max() <= 96 + 1e-4
-
-
-def test_close_looks_are_of_that_share_of_pictures_and_none_draw_no_number() -> None:
-    covers = [torch.ones(400, 8, 8, dtype=torch.bool)]
-    covers[0][:, :6] = covers[0][:, :, 2:] = False
-    drawn, still = seeded(), augment.draw_affines(STILL, 400, 8, seeded())
-    assert augment.draw_close_looks(still, covers, 0.0, drawn) is still
-    assert torch.equal(drawn.get_state(), seeded().get_state())
-    half = augment.draw_close_looks(still, covers, 0.5, drawn)
-    assert 160 < (half != still).flatten(1).any(dim=1).sum() < 240
-    assert augment.draw_close_looks(still, [], 0.5, drawn) is still
-
-
 def test_colors_stay_in_range_and_differ_between_samples() -> None:
     pictures = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (2, 256, 1, 3))
     changed = augment.change_color(pictures, 0.5, seeded()).astype(int)

@@ -141,20 +141,18 @@ def test_a_mirrored_left_hand_is_a_right_one(prepared: Path, params: Params) -> 
     assert torch.equal(other.right, 1 - own.right)
     assert torch.allclose(other.points[..., 0], 127 - own.points[..., 0], atol=1e-3)
     assert (other.mask.flip(-1) != own.mask).float().mean() < 0.01
-    whole = params.segment.augment.model_copy(update={**still, "flip": 1.0})
-    (_, true), (_, turned) = segment.batch(rows), segment.augmented(rows, whole, draw)
+    (_, true), (_, turned) = segment.batch(rows), segment.augmented(rows, mirror, draw)
     assert torch.equal(turned.hand.flip(-1), true.hand)
     assert torch.equal(turned.right.flip(-1), true.hand - true.right)
     # and without a mirror, sides stay
-    _, straight = segment.augmented(rows, whole.model_copy(update={"flip": 0.0}), draw)
+    _, straight = segment.augmented(rows, mirror.model_copy(update={"flip": 0.0}), draw)
     assert torch.equal(straight.right, true.right)
 
 
 def test_a_set_in_a_devices_memory_gives_the_same(prepared: Path, params: Params) -> None:
     pose, segment = PoseSet.load(prepared / "pose", "train"), SegmentSet.load(prepared / "segment", "train")
     rows = np.arange(12)
-    close = params.segment.augment.model_copy(update={"close_looks": 0.5})
-    for samples, wild in ((pose, params.pose.augment), (segment, close)):
+    for samples, wild in ((pose, params.pose.augment), (segment, params.segment.augment)):
         there = samples.on(torch.device("cpu"))
         for here, other in (
             (samples.batch(rows), there.batch(rows)),

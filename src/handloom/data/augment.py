@@ -1,7 +1,6 @@
 """Random changes to a batch of pictures: affine maps for `warp`, sharpness and colors."""
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -16,12 +15,6 @@ from handloom.warp import Pictures
 
 LUMA: Final = (0.299, 0.587, 0.114)
 """Share of red, green and blue in a grey (ITU-R BT.601)."""
-CLOSE: Final = (1.2, 3.0)
-"""Least and most side of a close look's square, over the longer side of its hand's box."""
-LEAST_SQUARE: Final = 1 / 6
-"""Least side of the same, over the picture's: of what is left of a hand at a picture's edge."""
-ASIDE: Final = 0.1
-"""Most by which its centre is beside that of the hand's box, over the square's side."""
 DETAIL_PX: Final = (0.7, 4.0)
 """Least and most standard deviation of the blur that takes detail away, px of the net's input."""
 
@@ -44,38 +37,6 @@ def draw_affines(params: AugmentParams, count: int, size: int, generator: Genera
 def _gains(amount: float, count: int, generator: Generator) -> Tensor:
     """Draw factors (count,) log-uniformly from [1 - amount, 1 / (1 - amount)]."""
     return ((torch.rand(count, generator=generator) * 2 - 1) * -math.log1p(-amount)).exp()
-
-
-def draw_close_looks(affines: Tensor, covers: Sequence[Tensor], share: float, generator: Generator) -> Tensor:
-    """Let a share of maps (B, 2, 3) show a square about a hand of their picture in place of the whole picture.
-
-    `covers`, each (B, S, S) bool, are what the pictures' hands cover; one of those that a picture shows is drawn.
-    """
-    if not share:
-        return affines
-    count = len(affines)
-    chosen, z, *aside = torch.rand(4, count, generator=generator)
-    order = torch.rand(len(covers), count, generator=generator)
-    if not covers:
-        return affines
-    near, far, shown = _extents(torch.stack(list(covers)))
-    hand = torch.where(shown, order, -1.0).argmax(dim=0), torch.arange(count)
-    near, far, size = near[hand], far[hand], covers[0].shape[-1]
-    low, high = CLOSE
-    side = ((far - near).amax(dim=-1) * low * (high / low) ** z).clamp(size * LEAST_SQUARE, size)
-    most = ((size - side) / 2)[:, None]  # the square stays within the picture
-    centre = (near + far - size) / 2 + side[:, None] * ASIDE * (2 * torch.stack(aside, dim=-1) - 1)
-    centre = centre.maximum(-most).minimum(most)
-    closer = affines * (side / size)[:, None, None] + torch.cat([torch.zeros(count, 2, 2), centre[..., None]], dim=-1)
-    return torch.where(((chosen < share) & shown.any(dim=0))[:, None, None], closer, affines)
-
-
-def _extents(covers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give edges of what is covered, near and far (..., 2), x and y in pixels, and whether anything is; (..., S, S)."""
-    size = covers.shape[-1]
-    lines = torch.stack([covers.any(dim=-2), covers.any(dim=-1)], dim=-2).cpu().int()  # columns, then rows
-    near, far = lines.argmax(dim=-1), size - lines.flip(-1).argmax(dim=-1)
-    return near.float(), far.float(), lines.any(dim=-1).all(dim=-1)
 
 
 def change_look(pictures: Pictures, params: AugmentParams, generator: Generator) -> Pictures:

@@ -17,7 +17,7 @@ from handloom.data.mixture import Mixture
 from handloom.data.source import IGNORE, LEFT, OTHERS, REFERENCE_PX, RIGHT
 from handloom.errors import DataError
 from handloom.geometry import Box
-from handloom.params import PoseAugmentParams, SegmentAugmentParams
+from handloom.params import AugmentParams, PoseAugmentParams
 from handloom.skeleton import MIDDLE_MCP, WRIST
 
 Weights = Mapping[str, float | None]
@@ -132,19 +132,15 @@ class SegmentSet:
         return np.asarray(self.masks[:] != IGNORE)
 
     def augmented(
-        self, rows: NDArray[np.int64], params: SegmentAugmentParams, draw: Generator, size: int | None = None
+        self, rows: NDArray[np.int64], params: AugmentParams, draw: Generator, size: int | None = None
     ) -> tuple[Tensor, Mask]:
         """Give the same after random changes, in another size if one is given; mirrored left hands are right ones."""
         size = size or self.size
+        affines = warp.scaled(augment.draw_affines(params, len(rows), self.size, draw), self.size / size)
         masks = self.masks[rows]
-        where = {value: masks == value for value in _values(torch.as_tensor(masks))}
-        hands = [torch.as_tensor(own) for value, own in where.items() if value != IGNORE]
-        affines = augment.draw_affines(params, len(rows), self.size, draw)
-        affines = augment.draw_close_looks(affines, hands, params.close_looks, draw)
-        affines = warp.scaled(affines, self.size / size)
         warped = warp.warp_pictures(self.images[rows], affines, size)
         nothing = torch.zeros((len(rows), size, size), dtype=torch.uint8, device=getattr(masks, "device", None))
-        shares = {value: _warped(own, affines, nothing) for value, own in where.items()}
+        shares = {value: _warped(masks == value, affines, nothing) for value in _values(torch.as_tensor(masks))}
         labelled = sum((share.int() for share in shares.values()), nothing.int()) >= 128
         left, right = shares.get(LEFT, nothing), shares.get(RIGHT, nothing)
         if len(shares.keys() - {LEFT, RIGHT}):
