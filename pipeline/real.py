@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handloom import draw, files, images, masks, metrics
+from handloom.data.reading import faults
 from handloom.data.rows import KEYPOINTS_TO_MASK, PCK_BOX_SCALE
 from handloom.errors import DataError
 from handloom.geometry import Box
@@ -183,12 +184,11 @@ def _marked(finder: Any, folder: Path) -> None:
 
 
 def _opened(archive: Path, needed: str) -> zipfile.ZipFile:
-    """Open a zip; raises DataError where it is none, or of something else."""
-    try:
+    """Open a zip; raises DataError where it is none, or of something else, EnvironmentFault where the disk fails."""
+    with faults(str(archive), "must be a zip", "see --help for what it holds"):
         members = zipfile.ZipFile(archive)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive}: must be a zip, got '{error}'; see --help for what it holds") from None
     if needed not in members.namelist():
+        members.close()
         raise DataError(f"{archive}: must hold {needed}, got no such member; see --help for what each option takes")
     return members
 

@@ -47,7 +47,7 @@ def test_what_is_wrong_with_what_is_to_be_scored_is_one_line(tmp_path: Path) -> 
     for words, said in (
         ((), "name what to score"),
         (("--hgr1", str(tmp_path)), "is a directory"),
-        (("--hgr1", str(text)), "text: must be a zip, got 'File is not a zip file'"),
+        (("--hgr1", str(text)), "text: must be a zip, got 'BadZipFile: File is not a zip file'; see --help"),
         (("--digits", str(other)), "other.zip: must hold sld/manifest.json, got no such member"),
         (("--rhd", str(other)), "other.zip: must hold rhd/test_rhd.json, got no such member"),
         (("--hgr1", str(other), "--count", "0"), "0 is not in the range"),

@@ -61,9 +61,8 @@ class Regions:
 
     def box(self, hand: int) -> Box:
         """Give the box of a hand by its label, px of the picture."""
-        tight, step = masks.tight_box(self.labels == hand), self.step
-        right, bottom = min(float(self.width), tight.right * step), min(float(self.height), tight.bottom * step)
-        return Box(tight.left * step, tight.top * step, right, bottom)
+        box = masks.tight_box(self.labels == hand).times(self.step)
+        return replace(box, right=min(float(self.width), box.right), bottom=min(float(self.height), box.bottom))
 
     def boxes(self) -> list[Box]:
         """Give one box per hand."""
