@@ -127,7 +127,7 @@ def compare(name: str) -> None:
     table = _table(chosen, curves)
     written: dict[Path, bytes | str] = {
         _folder(name) / "table.md": table,
-        Path(f"docs/figures/{name}.png"): _curves(chosen, curves),
+        Path(f"docs/figures/{name}.png"): _picture(chosen, curves),
     }
     if chosen.shown_keypoint:
         written[Path(f"docs/figures/{name}_heatmaps.png")] = _heatmaps(chosen, chosen.shown_keypoint)
@@ -160,9 +160,21 @@ def _table(experiment: Experiment, curves: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _picture(experiment: Experiment, curves: Mapping[str, Any]) -> bytes:
+    """Give every column of the table: its curves, or gains where recipes differ by the seed alone."""
+    import pandas as pd
+
+    from pipeline import gains
+
+    seeds = [recipe for recipe, changes in experiment.changes.items() if not changes or set(changes) == {"seed"}]
+    if len(seeds) < 2:
+        return _curves(experiment, curves)
+    last = pd.DataFrame({recipe: curve.iloc[-1][experiment.columns] for recipe, curve in curves.items()}).T
+    return gains.picture(last.rename(columns={name: COLUMNS[name].title for name in experiment.columns}), seeds)
+
+
 def _curves(experiment: Experiment, curves: Mapping[str, Any]) -> bytes:
     """Give every column of the table over the steps, a line per recipe."""
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     from handloom.metrics import MIN_SKILL
@@ -171,11 +183,10 @@ def _curves(experiment: Experiment, curves: Mapping[str, Any]) -> bytes:
     rows = -(-len(experiment.columns) // 3)
     figure = Figure(figsize=(13, 3.5 * rows), layout="constrained")
     panels = figure.subplots(rows, 3, squeeze=False).ravel()
-    colors = colormaps["tab20" if len(curves) > 10 else "tab10"].colors  # type: ignore[attr-defined]
     for panel, name in zip(panels, experiment.columns, strict=False):
         column = COLUMNS[name]
-        for (recipe, curve), color in zip(curves.items(), colors, strict=False):
-            panel.plot(curve["step"], curve[name], label=recipe, color=color, linewidth=1.6)
+        for recipe, curve in curves.items():
+            panel.plot(curve["step"], curve[name], label=recipe, linewidth=1.6)
         if column.gate:
             panel.axhline(MIN_SKILL, color="black", linewidth=0.8, linestyle=":")
         panel.set(title=column.title, xlabel="step", **(column.axis or {}))

@@ -7,7 +7,7 @@ steps, and scores it on the rendered evaluation split and on all folders in data
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from ruamel.yaml import YAML
@@ -83,13 +83,14 @@ def _scores(params: Params, steps: int, folder: Path) -> dict[str, float]:
 @levers.command()
 def compare() -> None:
     """Write experiments/renderer/table.md and the picture of it."""
-    import numpy as np
     import pandas as pd
+
+    from pipeline import gains
 
     known, steps = read()
     scores = {name: json.loads((FOLDER / "scores" / f"{name}.json").read_text()) for name in known}
     table = pd.DataFrame(scores).T.dropna(axis="columns")  # what not all were scored on
-    base, spread = table.loc[SEEDS[0]], table.loc[list(SEEDS)].std()
+    spread = table.loc[list(SEEDS)].std()
     lines = [
         f"Preset default with `shared` of recipes.yaml, the mask net after {steps:,} steps of "
         f"{known[SEEDS[0]].segment.batch_size}, no flip test. Mean IoU of pictures that show a hand; of others the "
@@ -100,27 +101,8 @@ def compare() -> None:
         f"| standard deviation of three seeds | {' | '.join(f'{value:.3f}' for value in spread)} |",
     ]
     files.write(FOLDER / "table.md", "\n".join(lines) + "\n")
-    files.write(FIGURE, _bars(table.drop(index=list(SEEDS)) - base, np.asarray(2 * spread)))
+    files.write(FIGURE, gains.picture(table, list(SEEDS)))
     click.echo("\n".join(lines) + f"\nlook at {FOLDER / 'table.md'}, {FIGURE}")
-
-
-def _bars(gains: Any, chance: Any) -> bytes:
-    """Give a panel per column: what each recipe gains over the first, and in grey what another seed may do."""
-    from matplotlib.figure import Figure
-
-    from handloom.plots import to_png
-
-    figure = Figure(figsize=(3.2 * len(gains.columns) + 1.5, 0.3 * len(gains) + 1.2), layout="constrained")
-    panels = figure.subplots(1, len(gains.columns), sharey=True, squeeze=False)[0]
-    for panel, column, wide in zip(panels, gains.columns, chance, strict=True):
-        panel.axvspan(-wide, wide, color="0.88")
-        panel.barh(range(len(gains)), gains[column], color="#3572a5")
-        panel.axvline(0, color="black", linewidth=0.8)
-        panel.set(title=column, yticks=range(len(gains)), yticklabels=gains.index)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.locator_params(axis="x", nbins=4)
-    panels[0].invert_yaxis()
-    return to_png(figure)
 
 
 def main() -> None:

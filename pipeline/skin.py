@@ -24,18 +24,20 @@ Sample = tuple[str, Picture, NDArray[np.bool_]]
 
 
 def measure(finder: Any, count: int) -> tuple[dict[str, float], Picture]:
-    """Give the share of the pixels of each kind that is called a hand, and a figure of the first pictures of each.
+    """Give the share of the pixels of each kind that is called a hand, and a figure of the first, no scene twice.
 
     Rendered people of the evaluation split of another seed than any preset's, drawn wood, and one photographed face:
     Grace Hopper's, US Navy, in the public domain, which matplotlib brings along.
     """
     called: dict[str, list[tuple[int, int]]] = {}
     shown: dict[str, list[Picture]] = {}
+    scenes: list[Picture] = []
     for kind, picture, where in tqdm(_samples(count), desc="skin-like", unit="picture", leave=False):
         said = finder.regions(picture).labels > 0
         small = images.shrink(np.where(where, np.uint8(255), np.uint8(0)), finder.size) >= 128
         called.setdefault(kind, []).append((int((said & small).sum()), int(small.sum())))
-        if len(shown.setdefault(kind, [])) < SHOWN:
+        if len(shown.setdefault(kind, [])) < SHOWN and not any(picture is scene for scene in scenes):
+            scenes.append(picture)
             overlay = draw.mask(images.shrink(picture, finder.size), said & small)
             shown[kind].append(draw.enlarge(overlay, 2))
     shares = {kind: sum(a for a, _ in each) / sum(b for _, b in each) for kind, each in called.items()}
