@@ -212,7 +212,8 @@ def moving(bundled: bool, count: int, idle: int) -> None:
         f"Written by `python -m pipeline.moving{' --bundled' if bundled else ''}`: {count} rendered sequences of "
         f"{seconds:g} s at {RATE:g} frames a second, hands of which 70 % of the keypoints show. px of 320. A hand "
         "counts as found within half its extent; "
-        '"none" are those that lie on no true one, or a second time on one.',
+        '"none" are those that lie on no true one, or a second time on one.'
+        + (" The nets are those of [this card](../src/handloom/weights/README.md)." if bundled else ""),
         "",
         "| | hands found | hands that are none, per frame | error, mean / median | its change from frame to frame |",
         "|---|---|---|---|---|",
