@@ -199,7 +199,6 @@ def gestures() -> None:
     from handloom import checkpoint, gesture_training, plots
     from handloom.data.rhd import RhdSource
     from handloom.gestures import NAMES
-    from handloom.prediction import predictions_of
     from handloom.tasks import POSE
 
     figures: dict[str, Any] = {}
@@ -208,11 +207,11 @@ def gestures() -> None:
         archive = RhdSource("synthetic", layout.raw("synthetic"))
         pose = checkpoint.load_model(layout.model("pose"), "pose")
         hands, said, labels = {}, {}, {}
-        for split, own in (("training", "train"), ("evaluation", "test")):
+        for split, own, views in (("training", "train", 1), ("evaluation", "test", whole.gestures.views)):
             hands[split] = POSE.data.load(layout.prepared("pose"), own)
             labels[split] = gesture_training.labels_of(hands[split], archive, split, whole.download.synthetic)
-            said[split] = predictions_of(pose, POSE, hands[split], whole.evaluate.batch_size)
-        seen = gesture_training.seen_by(said["training"]["keypoints"], hands["training"], labels["training"])
+            said[split] = gesture_training.in_views(pose, hands[split], whole.evaluate.batch_size, views)
+        seen = gesture_training.seen_by(said["training"][0][0], hands["training"], labels["training"])
         net, accuracy = gesture_training.train(whole.gestures, seen)
         figures = gesture_training.scores(net, hands["evaluation"], said["evaluation"], labels["evaluation"])
         tables = {name: figures.pop(f"confusion_{name}_keypoints") for name in ("true", "predicted")}

@@ -118,7 +118,9 @@ def test_an_archive_of_other_code_teaches_nothing(params: Params) -> None:
 def test_hands_nobody_can_name_have_no_accuracy(prepared: Path) -> None:
     hands = POSE.data.load(prepared / "pose", "test")
     unknown = np.full(len(hands), -1)
-    found = gesture_training.scores(gestures.bundled(), hands, {"keypoints": hands.keypoints[:]}, unknown)
+    found = gesture_training.scores(
+        gestures.bundled(), hands, (hands.keypoints[:][None], np.ones((1, len(hands)), np.float32)), unknown
+    )
     assert found["num_hands"] == 0
     assert not [name for name in found if "accuracy" in name]
     assert found["confusion_true_keypoints"].sum() == 0

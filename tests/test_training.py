@@ -18,6 +18,7 @@ from handloom.checkpoint import Resume, save_model
 from handloom.data.mixture import Mixture
 from handloom.errors import CheckpointError, EnvironmentFault, TrainingFailed
 from handloom.models.build import build
+from handloom.models.wider import begin_with
 from handloom.params import Params, TrainParams
 from handloom.tasks import POSE, SEGMENT, Task
 from handloom.tracking import Nobody
@@ -227,12 +228,30 @@ def test_it_begins_with_a_trained_net(prepared: Path, params: Params, tmp_path: 
         SEGMENT, quick(params.segment, **still | {"begin_from": None}), prepared, Resume(tmp_path, "segment", "3")
     )
     assert not all(torch.allclose(anew[name], weights[name], atol=1e-3) for name in of_net)
-    wide = quick(params.segment, begin_from=str(path))
-    wide = wide.model_copy(update={"model": wide.model.model_copy(update={"width": 6})})
-    with pytest.raises(
-        CheckpointError, match=r"segment.begin_from: must be a net of segment.model's shape .+ got '.+own"
-    ):
-        run(SEGMENT, wide, prepared, Resume(tmp_path, "segment", "4"))
+    for change in ({"width": first.model.width - 2}, {"depth": first.model.depth - 1}):
+        other = quick(params.segment, begin_from=str(path), model=first.model.model_copy(update=change))
+        with pytest.raises(CheckpointError, match=r"segment.begin_from: must be .+ nowhere wider, got '.+own"):
+            run(SEGMENT, other, prepared, Resume(tmp_path, "segment", "4"))
+    alone = quick(params.segment, begin_from=str(path), side_weight=0.0)
+    with pytest.raises(CheckpointError, match=r"levels and outputs"):
+        run(SEGMENT, alone, prepared, Resume(tmp_path, "segment", "5"))
+
+
+@pytest.mark.parametrize("wider", [{}, {"width": 7}, {"cap": 24}, {"decoder": 0.9}, {"width": 6, "decoder": 1.0}])
+@pytest.mark.parametrize("kind", ["unet", "mobilenet_fcn"])
+def test_a_wider_net_begins_with_what_the_narrow_one_says_and_learns_more(kind: str, wider: dict[str, float]) -> None:
+    narrow_sizes = {"kind": kind, "width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 12}
+    torch.manual_seed(0)
+    narrow, wide = build(3, 2, narrow_sizes), build(3, 2, narrow_sizes | wider)
+    images = torch.rand(4, 3, 32, 32) * 255
+    for _ in range(3):
+        narrow.train()(images)  # batch norm's own numbers too
+    begin_with(wide, narrow)
+    for known, begun in zip(narrow.eval()(images), wide.eval()(images), strict=True):
+        assert torch.allclose(known, begun, atol=1e-5)
+    sum(said.square().mean() for said in wide.train()(images)).backward()
+    gradients = [weight.grad for weight in wide.parameters() if weight.dim() > 1]
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
 
 
 def test_state_of_other_params_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from torch import nn
 from handloom import files
 from handloom.errors import CheckpointError, EnvironmentFault
 from handloom.models.build import build
+from handloom.models.wider import begin_with
 
 FORMAT = 4
 LAST, PREVIOUS = "last.state", "previous.state"
@@ -74,12 +75,15 @@ def load_model(path: Path, task: str) -> Model:
     return Model(net.eval(), about)
 
 
-def load_into(net: nn.Module, path: Path, task: str) -> None:
-    """Give a net the weights of a file's; raises CheckpointError where that is none or of another shape."""
+def load_into(net: nn.Module, outputs: tuple[int, int], path: Path, task: str) -> None:
+    """Give a net the weights of a file's; raises CheckpointError where that is none, or is wider or of other levels."""
+    model = load_model(path, task)
     try:
-        net.load_state_dict(load_model(path, task).net.state_dict())
-    except RuntimeError:
-        what = f"{task}.begin_from: must be a net of {task}.model's shape and outputs, got '{path}'"
+        if tuple(model.about["outputs"]) != outputs:
+            raise ValueError("of other outputs")
+        begin_with(net, model.net)
+    except ValueError:
+        what = f"{task}.begin_from: must be a net of {task}.model's levels and outputs, and nowhere wider, got '{path}'"
         raise CheckpointError(f"{what}; take over the params that it was trained with") from None
 
 

@@ -49,6 +49,13 @@ def handloom() -> None:
 @click.option("--masks", is_flag=True, help="Of pictures, as PNG: 0 none, 1 the first hand, 2 the next.")
 @click.option("--coco", is_flag=True, help="Of pictures, hands.coco.json beside hands.jsonl.")
 @click.option("--closer", is_flag=True, help="Show the mask net each hand again, from closer: finer masks, more time.")
+@click.option(
+    "--views",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 8),
+    help="Read each new hand in N ways, mirrored, upside down and turned by quarters too: surer, more time.",
+)
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady keypoints in videos.")
 @click.option(
     "--tiles",
@@ -66,6 +73,7 @@ def predict(
     size: int | None,
     tiles: int,
     closer: bool,
+    views: int,
     **options: bool | float,
 ) -> None:
     """Find hands in INPUTS: pictures, videos, folders, globs, cameras (camera:0).
@@ -81,7 +89,7 @@ def predict(
     from handloom.inference import CLOSER, HandFinder
     from handloom.tiles import TiledFinder
 
-    finder = HandFinder.load(models, int8=int8, size=size, closer=CLOSER if closer else 0)
+    finder = HandFinder.load(models, int8=int8, size=size, closer=CLOSER if closer else 0, views=views)
     finder = finder if tiles == 1 else TiledFinder.of(finder, tiles)
     done = batch.run(finder, sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
     failed = f"; {done.num_failed:,} of {len(sources):,} inputs failed" if done.num_failed else ""

@@ -1,6 +1,5 @@
 """Teaches the gesture net on drawn hands, and scores it on hands of a rendered archive."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,15 +9,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from handloom import processes
+from handloom import processes, views
+from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet
 from handloom.data.rhd import RhdSource
 from handloom.data.signs import Signs, draw_signs, labels_in
 from handloom.data.source import LEFT, RIGHT
 from handloom.gestures import INPUTS, NAMES, features, probabilities
 from handloom.params import GesturesParams, SyntheticParams
-from handloom.perceptron import Perceptron
+from handloom.perceptron import Floats, Perceptron
 from handloom.perceptron_training import fit
+from handloom.prediction import predictions_of
+from handloom.tasks import POSE
 
 SHARD: Final = 500
 """Hands that a worker draws at once, from a seed of their own."""
@@ -106,23 +108,38 @@ class _Name:
         return labels_in(self.rendered, self.split, number, joints, np.stack([keypoints, keypoints]))
 
 
+def in_views(pose: Model, hands: PoseSet, batch_size: int, count: int) -> tuple[Floats, Floats]:
+    """Give what a pose net says of a split's hands in the first so many of `views.VIEWS`, and how surely.
+
+    Keypoints (V, N, 21, 2), pixels of the net's input, and (V, N).
+    """
+    points, sure = [], []
+    for view in views.VIEWS[:count]:
+        shown = hands.moved(view.show(hands.images[:]), hands.boxes, hands.keypoints)
+        said = predictions_of(pose, POSE, shown, batch_size)
+        points.append(view.back(said["keypoints"], hands.size))
+        sure.append(views.sureness(said["peaks"]))
+    return np.stack(points), np.stack(sure)
+
+
 def seen_by(said: NDArray[np.float32], hands: PoseSet, labels: NDArray[np.int64]) -> Signs:
     """Give hands whose labels are known twice: by the keypoints that a pose net said, and by the true ones."""
     known = labels >= 0
     return Signs(np.concatenate([said[known], hands.keypoints[known]]), np.tile(labels[known], 2))
 
 
-def scores(
-    net: Perceptron, hands: PoseSet, said: Mapping[str, NDArray[Any]], labels: NDArray[np.int64]
-) -> dict[str, Any]:
+def scores(net: Perceptron, hands: PoseSet, said: tuple[Floats, Floats], labels: NDArray[np.int64]) -> dict[str, Any]:
     """Give the accuracy from true keypoints and from those that the pose net said, and both tables of confusion.
 
-    Where nobody knows what hands say, there is no accuracy, and the tables are empty.
+    `said` is in V views keypoints (V, N, 21, 2), and how surely (V, N). Where nobody knows what hands say, there is no
+    accuracy, and the tables are empty.
     """
     known = labels >= 0
     answers = {
         "true": probabilities(hands.keypoints[known], net),
-        "predicted": probabilities(said["keypoints"][known], net),
+        "predicted": views.agreed(
+            np.stack([probabilities(points[known], net) for points in said[0]]), said[1][:, known]
+        ),
     }
     found: dict[str, Any] = {"num_hands": int(known.sum())}
     for name, chances in answers.items():

@@ -108,6 +108,10 @@ def bundled() -> Perceptron:
 
 def gesture_of(keypoints_px: NDArray[np.floating], net: Perceptron | None = None) -> Gesture:
     """Name what one hand (21, 2) says."""
-    chances = probabilities(keypoints_px[None], net or bundled())[0]
+    return likeliest(probabilities(keypoints_px[None], net or bundled())[0])
+
+
+def likeliest(chances: Floats) -> Gesture:
+    """Name the likeliest of `probabilities` (len(NAMES),)."""
     best = int(chances.argmax())
     return Gesture(NAMES[best], float(chances[best]))

@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from handloom import gestures, images, lift, masks, tracking
+from handloom import gestures, images, lift, masks, tracking, views
 from handloom.checkpoint import Model, load_model
 from handloom.closer import look_closer
 from handloom.errors import CheckpointError, ParamsError
 from handloom.geometry import Box, Points
-from handloom.gestures import Gesture, gesture_of
+from handloom.gestures import Gesture
 from handloom.images import Picture
 from handloom.models.upright import Upright, lean, lean_of, single
 from handloom.onnx_net import OnnxNet, load_onnx
 from handloom.params import PoseParams, SegmentParams
-from handloom.perceptron import Perceptron
+from handloom.perceptron import Floats, Perceptron
 from handloom.prediction import device_of
 from handloom.skeleton import MIDDLE_MCP, WRIST
 from handloom.tasks import POSE, POSE_NUMBERS, SEGMENT, params_of, read_masks, read_pose
+from handloom.views import VIEWS
 
 MIN_SCORE: Final = 0.99
 """Hands with a lower score are not reported: of 765 photographs without one the bundled nets then see 3 in 100."""
@@ -122,6 +123,8 @@ class Reading:
     """How sure the net is that the crop shows a hand at all, 0 to 1: by both of its looks, or by the one that a hand
     followed from before needs. 1 of a net that was not taught it (`pose.hand_weight` 0)."""
     nets: KeypointNets = field(repr=False, kw_only=True)
+    chances: Floats | None = field(default=None, repr=False, kw_only=True)
+    """(len(gestures.NAMES),) of each gesture where several views were asked; None: the keypoints tell."""
 
     @property
     def visible(self) -> NDArray[np.bool_]:
@@ -136,7 +139,9 @@ class Reading:
     @property
     def gesture(self) -> Gesture:
         """What it says, and how sure that is."""
-        return gesture_of(self.keypoints_px, self.nets.gestures)
+        if self.chances is None:
+            return gestures.gesture_of(self.keypoints_px, self.nets.gestures)
+        return gestures.likeliest(self.chances)
 
     @property
     def keypoints_3d(self) -> NDArray[np.float32] | None:
@@ -176,9 +181,11 @@ class HandFinder:
         size: int | None = None,
         *,
         closer: float = 0,
+        views: int = 1,
     ) -> None:
         """Take both nets; the others as in `load`. Raises ParamsError for a size that the mask net cannot take."""
         self.segment, self.pose, self.nets, self.closer = segment, pose, nets or KeypointNets(), closer
+        self.views = VIEWS[:views]
         self._mask_params: SegmentParams = params_of(SEGMENT, segment.about)
         self._pose_params: PoseParams = params_of(POSE, pose.about)
         self.size = int(segment.about["facts"]["image_size"])
@@ -196,6 +203,7 @@ class HandFinder:
         threads: int = 0,
         size: int | None = None,
         closer: float = 0,
+        views: int = 1,
     ) -> Self:
         """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
 
@@ -204,8 +212,9 @@ class HandFinder:
         where the folder has them, else the bundled ones. `threads` for exported nets; 0 takes all cores. `size` is the
         side, px, at which the mask net sees a picture, that of its training unless given: more finds smaller hands
         and more that are none, less is faster. `closer` shows it each hand again, in a square of so many times the
-        hand's box (`CLOSER`), for a finer mask; 0 does not. Raises CheckpointError, and ParamsError for a size that the
-        net cannot take.
+        hand's box (`CLOSER`), for a finer mask; 0 does not. `views`, 1 to 8, shows the pose net each new hand in so
+        many ways: mirrored too, upside down, turned by quarters. Raises CheckpointError, and ParamsError for a size
+        that the net cannot take.
         """
         if where is None:
             where, int8 = BUNDLED, True
@@ -222,7 +231,7 @@ class HandFinder:
             else load_model(folder / f"{task.name}.safetensors", task.name)
             for task in (SEGMENT, POSE)
         )
-        return cls(segment, pose, KeypointNets(folder), size, closer=closer)
+        return cls(segment, pose, KeypointNets(folder), size, closer=closer, views=views)
 
     def _check(self, size: int) -> None:
         stride, net = self._mask_params.model.stride, self.segment.net
@@ -275,18 +284,42 @@ class HandFinder:
     def read(self, picture: Picture, crops: list[Box], before: list[Reading] | None = None) -> list[Reading]:
         """Give what the pose net says of the hand in each square crop.
 
-        A net that reads each crop twice is spared its first look by earlier readings of the same hands.
+        Earlier readings of the same hands spare each crop the other views, and a net that reads twice its first look.
         """
         if not crops:
             return []
         pictures = [images.crop(picture, crop, self.crop_size) for crop in crops]
-        said = self._read(pictures, None if before is None else _leans(before))
+        if before is not None:
+            said = self._read(pictures, _leans(before))
+        else:
+            said = self._viewed(pictures) if len(self.views) > 1 else self._read(pictures, None)
         names = ("keypoints", "visible", "right", "hand")
-        rows = zip(crops, *(said[name] for name in names), strict=True)
+        rows = zip(crops, *(said[name] for name in names), said.get("chances", [None] * len(crops)), strict=True)
         return [
-            Reading(c.to_image(k, self.crop_size), seen, float(r), float(h), nets=self.nets)
-            for c, k, seen, r, h in rows
+            Reading(c.to_image(k, self.crop_size), seen, float(r), float(h), nets=self.nets, chances=chances)
+            for c, k, seen, r, h, chances in rows
         ]
+
+    def _viewed(self, crops: list[Picture]) -> dict[str, Floats]:
+        """Give what all views of crops (S, S, 3) say together: the surest's keypoints, the mean of all else.
+
+        And `chances` (B, len(gestures.NAMES)), the mean over what each view's keypoints say.
+        """
+        flat = self._read([view.show(crop) for view in self.views for crop in crops], None)
+        said = {name: values.reshape(len(self.views), len(crops), *values.shape[1:]) for name, values in flat.items()}
+        sure = views.sureness(said["peaks"])
+        keypoints = np.stack(
+            [view.back(points, self.crop_size) for view, points in zip(self.views, said["keypoints"], strict=True)]
+        )
+        rights = [1 - one if view.mirrored else one for view, one in zip(self.views, said["right"], strict=True)]
+        chances = [gestures.probabilities(points, self.nets.gestures) for points in keypoints]
+        return {
+            "keypoints": views.surest(keypoints, sure),
+            "visible": said["visible"].mean(axis=0),
+            "right": np.mean(rights, axis=0),
+            "hand": views.mean_chance(said["hand"]),
+            "chances": views.agreed(np.stack(chances), sure),
+        }
 
     def _read(self, crops: list[Picture], leans: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
         """Give `tasks.read_pose` of crops (S, S, 3).

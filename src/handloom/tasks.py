@@ -214,18 +214,19 @@ def _pose_loss(output: Output, target: Keypoints, params: PoseParams, size: int)
 def read_pose(maps: Maps, numbers: Maps, params: PoseParams, size: int) -> dict[str, Maps]:
     """Give what the net says of B crops in its maps (B, 21, h, h) and numbers, tensors or arrays.
 
-    `keypoints` (B, 21, 2) pixels of the network input; `visible` (B, 21), `right` and `hand` (B,), probabilities.
+    `keypoints` (B, 21, 2) pixels of the network input; `peaks` (B, 21) of their maps; `visible` (B, 21), `right` and
+    `hand` (B,), probabilities.
     """
-    points, _ = heatmaps.decode(objectives.read(maps, params), params.decode_radius)
+    points, peaks = heatmaps.decode(objectives.read(maps, params), params.decode_radius)
     said = heatmaps.sigmoid(numbers)
     if not params.hand_weight:  # never taught: the mask net alone says where hands are
         said[:, POSE_NUMBERS["hand"]] = 1.0
     keypoints = heatmaps.from_map(points, size / maps.shape[-1])
-    return {"keypoints": keypoints, **{name: said[:, place] for name, place in POSE_NUMBERS.items()}}
+    return {"keypoints": keypoints, "peaks": peaks, **{name: said[:, place] for name, place in POSE_NUMBERS.items()}}
 
 
 def _predict_pose(output: Output, params: PoseParams, size: int) -> Predictions:
-    """Give `read_pose` and, of the maps, `peaks` and `entropy` (B, 21) and `response` (B, 4).
+    """Give `read_pose` and, of the maps, `entropy` (B, 21) and `response` (B, 4).
 
     The last is the box around all that reaches half its map's peak.
     """
@@ -233,7 +234,6 @@ def _predict_pose(output: Output, params: PoseParams, size: int) -> Predictions:
     stride = size / maps.shape[-1]
     said = {
         **read_pose(output.maps.float(), output.numbers.float(), params, size),
-        "peaks": maps.amax(dim=(2, 3)),
         "entropy": heatmaps.entropy(maps),
         "response": heatmaps.response_box(maps) * stride,
     }

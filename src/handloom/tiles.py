@@ -65,7 +65,9 @@ class TiledFinder(HandFinder):
     @classmethod
     def of(cls, finder: HandFinder, tiles: int) -> Self:
         """Give one with the same nets."""
-        tiled = cls(finder.segment, finder.pose, finder.nets, finder.size, closer=finder.closer)
+        tiled = cls(
+            finder.segment, finder.pose, finder.nets, finder.size, closer=finder.closer, views=len(finder.views)
+        )
         tiled.tiles = tiles
         return tiled
 

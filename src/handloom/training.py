@@ -106,11 +106,12 @@ class Training:
 
     @classmethod
     def begin(cls, task: Task, params: TrainParams, where: torch.device, team: Team) -> "Training":
-        """Give fresh weights, drawn from the params' seed or taken from a trained net; raises CheckpointError."""
+        """Give weights drawn from the params' seed, or a trained net's as far as that goes; raises CheckpointError."""
         torch.manual_seed(params.seed)
-        net = build(*task.outputs(params), params.model.model_dump())
+        outputs = task.outputs(params)
+        net = build(*outputs, params.model.model_dump())
         if params.begin_from:
-            checkpoint.load_into(net, Path(params.begin_from), task.name)
+            checkpoint.load_into(net, outputs, Path(params.begin_from), task.name)
         net.to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
         # a GPU is kept busy by one thread

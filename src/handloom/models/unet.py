@@ -65,6 +65,8 @@ class UNet(nn.Module):
         self.stem = stem_of(down[0], stem)
         self.down = nn.ModuleList(_convs(a, b) for a, b in pairwise(down))
         below = [*up[1:], down[-1]]
+        self.joins = {f"up.{level}.0.weight": channels for level, channels in enumerate(below)}
+        """Of each weight that sees two levels' channels, one after the other, how many are the lower one's."""
         self.up = nn.ModuleList(_convs(b + skip, u) for b, skip, u in zip(below, down, up, strict=False))
         self.head = nn.Conv2d(up[0], maps, 1)
         self.numbers = nn.Linear(down[-1], numbers) if numbers else None
