@@ -96,10 +96,11 @@ def sureness(true: Boxes, boxes: Boxes, scores: NDArray[np.float64]) -> list[flo
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.option("--models", type=click.Path(exists=True, path_type=Path), help="Folder of nets.  [default: bundled]")
-def finding(cutouts: Path, empty: Path, count: int, peer: Path, models: Path | None) -> None:
+@click.option("--views", default=2, show_default=True, help="Ways to read each hand; 2 as `handloom predict` does.")
+def finding(cutouts: Path, empty: Path, count: int, peer: Path, models: Path | None, views: int) -> None:
     """Compare on hands that were pasted, and on photographs without any."""
     none = sorted(path for path in empty.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    finder = HandFinder.load(models)
+    finder = HandFinder.load(models, views=views)
     with TemporaryDirectory() as folder:
         source = Cutouts(cutouts, none, CutoutsParams(num_training=count, num_evaluation=count, relit=0.0), SEED)
         pictures = dict(composed(source, Path(folder)))

@@ -39,6 +39,7 @@ ZIP = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Folder with images/ and keypoints.json, as in data/own or by pipeline.label.",
 )
 @click.option("--bundled", is_flag=True, help="The nets that come with the package, in place of models/.")
+@click.option("--views", default=1, show_default=True, type=click.IntRange(1, 8), help="Ways to read each hand.")
 @click.option(
     "--count",
     default=200,
@@ -55,6 +56,7 @@ def real(
     digits: Path | None,
     keypoints: Path | None,
     bundled: bool,
+    views: int,
     count: int,
     out: Path,
 ) -> None:
@@ -65,7 +67,7 @@ def real(
     from handloom import gestures
     from handloom.inference import HandFinder
 
-    finder = HandFinder.load(None if bundled else layout.MODELS)
+    finder = HandFinder.load(None if bundled else layout.MODELS, views=views)
     if not bundled:
         gestures.read(layout.GESTURES)  # there, so that no bundled one answers in its place
     if rhd:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from handloom import batch, cli, gestures, inference, media
+from handloom.data.rhd import RhdArchive
 from handloom.errors import EnvironmentFault
 
 
@@ -52,6 +53,21 @@ def test_predict_does_what_can_be_done_and_names_the_rest(inputs: Path, models: 
         "a.jpg",
         "b.png",
     ]
+
+
+def test_predict_reads_each_hand_in_two_ways_unless_told(archive: Path, tmp_path: Path) -> None:
+    with RhdArchive(archive) as raw:
+        picture = raw.color("training", raw.ids("training")[0])
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    scores = {}
+    for views, words in ((2, ()), (1, ("--views", "1"))):
+        done = handloom("predict", tmp_path / "a.png", "--out", tmp_path / "out", "--min-score", "0", *words)
+        assert done.returncode == 0, done.stderr
+        (row,) = [json.loads(line) for line in (tmp_path / "out" / "hands.jsonl").read_text().splitlines()]
+        scores[views] = [hand["score"] for hand in row["hands"]]
+        found = inference.HandFinder.load(views=views)(picture, 0.0)
+        assert scores[views] == pytest.approx([hand.score for hand in found], abs=1e-3)
+    assert scores[1] != scores[2]
 
 
 def test_no_input_is_written_over(models: Path, tmp_path: Path) -> None:
