@@ -59,7 +59,7 @@ def merge(base: Any, changes: Any) -> None:
 def preset(name: str) -> None:
     """Write params.yaml for a preset.
 
-    NAME: default, smoke, medium, full, bundled, mobilenet-fcn, report-2019 or rhd. Your own changes to
+    NAME: default, smoke, medium, full, wide, bundled, mobilenet-fcn, report-2019 or rhd. Your own changes to
     params.yaml are replaced; git has them if you committed.
     """
     files.write(layout.PARAMS, render(name))
