@@ -228,7 +228,7 @@ def test_it_begins_with_a_trained_net(prepared: Path, params: Params, tmp_path: 
         SEGMENT, quick(params.segment, **still | {"begin_from": None}), prepared, Resume(tmp_path, "segment", "3")
     )
     assert not all(torch.allclose(anew[name], weights[name], atol=1e-3) for name in of_net)
-    for change in ({"width": first.model.width - 2}, {"depth": first.model.depth - 1}):
+    for change in ({"width": first.model.width - 2}, {"depth": first.model.depth - 1}, {"stem": 1}):
         other = quick(params.segment, begin_from=str(path), model=first.model.model_copy(update=change))
         with pytest.raises(CheckpointError, match=r"segment.begin_from: must be .+ nowhere wider, got '.+own"):
             run(SEGMENT, other, prepared, Resume(tmp_path, "segment", "4"))
@@ -249,9 +249,18 @@ def test_a_wider_net_begins_with_what_the_narrow_one_says_and_learns_more(kind: 
     begin_with(wide, narrow)
     for known, begun in zip(narrow.eval()(images), wide.eval()(images), strict=True):
         assert torch.allclose(known, begun, atol=1e-5)
-    sum(said.square().mean() for said in wide.train()(images)).backward()
-    gradients = [weight.grad for weight in wide.parameters() if weight.dim() > 1]
-    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+    step = torch.optim.SGD(wide.parameters(), lr=0.1)
+    for _ in range(2):  # the first opens the way to the new channels
+        step.zero_grad()
+        sum(said.square().mean() for said in wide.train()(images)).backward()
+        step.step()
+    shapes = dict(narrow.named_parameters())
+    for name, weight in wide.named_parameters():
+        assert weight.grad is not None
+        if weight.dim() > 1 and weight.shape != shapes[name].shape:
+            more = weight.grad.clone()
+            more[: len(shapes[name]), : shapes[name].shape[1]] = 0
+            assert more.abs().sum() > 0, name
 
 
 def test_state_of_other_params_is_refused(tmp_path: Path) -> None:

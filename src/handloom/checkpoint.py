@@ -30,6 +30,8 @@ from handloom.models.build import build
 from handloom.models.wider import begin_with
 
 FORMAT = 4
+LEVELS: Final = ("kind", "depth", "stem", "upright")
+"""Of a net's sizes those that a net which begins with another must share."""
 LAST, PREVIOUS = "last.state", "previous.state"
 DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
@@ -75,12 +77,16 @@ def load_model(path: Path, task: str) -> Model:
     return Model(net.eval(), about)
 
 
-def load_into(net: nn.Module, outputs: tuple[int, int], path: Path, task: str) -> None:
-    """Give a net the weights of a file's; raises CheckpointError where that is none, or is wider or of other levels."""
+def load_into(net: nn.Module, outputs: tuple[int, int], sizes: Mapping[str, Any], path: Path, task: str) -> None:
+    """Give a net, built of those, the weights of a file's; raises CheckpointError where that is none or does not fit.
+
+    It fits where it is of the same levels and outputs, and nowhere wider.
+    """
     model = load_model(path, task)
+    known = tuple(model.about["outputs"]), *(model.about["params"]["model"].get(name) for name in LEVELS)
     try:
-        if tuple(model.about["outputs"]) != outputs:
-            raise ValueError("of other outputs")
+        if known != (outputs, *(sizes.get(name) for name in LEVELS)):
+            raise ValueError
         begin_with(net, model.net)
     except ValueError:
         what = f"{task}.begin_from: must be a net of {task}.model's levels and outputs, and nowhere wider, got '{path}'"

@@ -54,7 +54,7 @@ def handloom() -> None:
     default=2,
     show_default=True,
     type=click.IntRange(1, 8),
-    help="Read each new hand in N ways: 2 as its mirror image too, 4 upside down, 8 turned by quarters. Surer, slower.",
+    help="Read each region in N ways: 2 mirrored too, 4 upside down too, 8 turned by quarters too. Surer, slower.",
 )
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady keypoints in videos.")
 @click.option(

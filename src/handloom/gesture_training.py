@@ -113,12 +113,13 @@ def in_views(pose: Model, hands: PoseSet, batch_size: int, count: int) -> tuple[
 
     Keypoints (V, N, 21, 2), pixels of the net's input, and (V, N).
     """
-    points, sure = [], []
-    for view in views.VIEWS[:count]:
+
+    def reading(view: views.View) -> tuple[Floats, Floats]:
         shown = hands.moved(view.show(hands.images[:]), hands.boxes, hands.keypoints)
         said = predictions_of(pose, POSE, shown, batch_size)
-        points.append(view.back(said["keypoints"], hands.size))
-        sure.append(views.sureness(said["peaks"]))
+        return view.back(said["keypoints"], hands.size), views.sureness(said["peaks"])
+
+    points, sure = zip(*map(reading, views.VIEWS[:count]), strict=True)
     return np.stack(points), np.stack(sure)
 
 

@@ -172,7 +172,7 @@ class TrainParams(Section):
     model: ModelParams
     augment: AugmentParams
     begin_from: str | None
-    """File of a trained net of the same shape, whose weights it begins with; null draws them."""
+    """File of a trained net of the same levels, nowhere wider, whose weights it begins with; null draws them."""
     epochs: Positive
     """Passes over the training rows; steps = epochs x rows / batch_size."""
     batch_size: Count

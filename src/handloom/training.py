@@ -109,9 +109,9 @@ class Training:
         """Give weights drawn from the params' seed, or a trained net's as far as that goes; raises CheckpointError."""
         torch.manual_seed(params.seed)
         outputs = task.outputs(params)
-        net = build(*outputs, params.model.model_dump())
+        net = build(*outputs, sizes := params.model.model_dump())
         if params.begin_from:
-            checkpoint.load_into(net, outputs, Path(params.begin_from), task.name)
+            checkpoint.load_into(net, outputs, sizes, Path(params.begin_from), task.name)
         net.to(where)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
         # a GPU is kept busy by one thread

@@ -127,6 +127,7 @@ class HandTracker:
         near = [track for track in self._tracks if _same(found, track.hand)]
         if any(not track.lost for track in near):
             return
+        # without the mean of several views' gestures: a followed hand's are those of its own keypoints, made steady
         reading = Reading(found.keypoints_px, found.keypoint_confidence, found.right, found.score, nets=found.nets)
         if not near:
             near = [_Track(number := next(self._ids), _tracked(number, reading), seconds)]

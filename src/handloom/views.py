@@ -1,15 +1,14 @@
 """The ways to show a square picture, by quarter turns and mirror images: a net errs in each of them elsewhere."""
 
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from handloom.geometry import Points
 from handloom.images import Picture
-
-Floats = NDArray[np.float32]
+from handloom.perceptron import Floats
 
 
 class View(NamedTuple):
@@ -42,20 +41,34 @@ def sureness(peaks: Floats) -> Floats:
     return np.asarray(np.log(peaks.clip(min=1e-12)).mean(axis=-1), np.float32)
 
 
-def surest(points: Points, sure: Floats) -> Points:
-    """Give of N hands the points that their surest view says; (V, N, 21, 2), (V, N) -> (N, 21, 2)."""
-    best: Points = points[sure.argmax(axis=0), np.arange(points.shape[1])]
-    return best
-
-
 def agreed(chances: Floats, sure: Floats) -> Floats:
     """Give what V views say of N hands in the mean, sure ones more; (V, N, C), (V, N) -> (N, C)."""
     weights = special.softmax(SHARPNESS * sure, axis=0)
     return np.asarray((weights[..., None] * chances).sum(axis=0), np.float32)
 
 
-def mean_chance(chances: Floats) -> Floats:
-    """Give what V views' probabilities (V, N) are together, (N,): the mean of their logits."""
-    return np.asarray(
-        special.expit(special.logit(chances.astype(np.float64).clip(1e-7, 1 - 1e-7)).mean(axis=0)), np.float32
-    )
+def together(
+    said: dict[str, Floats], views: Sequence[View], size: int, named: Callable[[Points], Floats]
+) -> dict[str, Floats]:
+    """Give what V views of N crops (size, size) say in one, of what `tasks.read_pose` says of all, view by view.
+
+    The surest view's keypoints, the mean of visibilities and sides, the mean of the logits of a hand, and `chances`
+    (N, C): the mean, where sure views count more, of what `named` says of each view's keypoints.
+    """
+    by_view = {name: values.reshape(len(views), -1, *values.shape[1:]) for name, values in said.items()}
+    sure = sureness(by_view["peaks"])
+    keypoints = np.stack([view.back(own, size) for view, own in zip(views, by_view["keypoints"], strict=True)])
+    rights = [1 - own if view.mirrored else own for view, own in zip(views, by_view["right"], strict=True)]
+    return {
+        "keypoints": keypoints[sure.argmax(axis=0), np.arange(sure.shape[1])],
+        "visible": by_view["visible"].mean(axis=0),
+        "right": np.mean(rights, axis=0),
+        "hand": _mean_chance(by_view["hand"]),
+        "chances": agreed(np.stack([named(own) for own in keypoints]), sure),
+    }
+
+
+def _mean_chance(chances: Floats) -> Floats:
+    """Give the probability (N,) whose logit is the mean of those of V views' (V, N); 1 where all are 1."""
+    logits = special.logit(chances.astype(np.float64).clip(1e-9, 1 - 1e-9))
+    return np.asarray(special.expit(logits.mean(axis=0)), np.float32)

@@ -232,7 +232,7 @@ class PoseSet:
         return len(self.images)
 
     def moved(self, images: NDArray[np.uint8], boxes: NDArray[np.float32], keypoints: NDArray[np.float32]) -> Self:
-        """Give the same hands on other crops (M, S, S, 3) of boxes (M, 4), without margin and masks."""
+        """Give the same hands on other crops (M, C, C, 3) of boxes (M, 4), with any margin, and without masks."""
         nothing = np.zeros((*images.shape[:2], -(-images.shape[2] // 8)), np.uint8)
         return replace(self, images=images, boxes=boxes, keypoints=keypoints, masks=nothing)
 

@@ -10,11 +10,9 @@ from handloom.models.upright import single
 
 
 def begin_with(net: nn.Module, narrow: nn.Module) -> None:
-    """Give a net the weights of one that is nowhere wider and else of its shape; raises ValueError for another."""
+    """Give a net the weights of one of the same levels and outputs; raises ValueError where that is wider somewhere."""
     net, narrow = single(net), single(narrow)
     fresh, known = net.state_dict(), narrow.state_dict()
-    if type(net) is not type(narrow) or fresh.keys() != known.keys():
-        raise ValueError("not of the same levels")
     joins, own_joins = (each.joins if isinstance(each, UNet) else {} for each in (net, narrow))
     begun = {
         name: _begun(fresh[name], values, joins.get(name, 0), own_joins.get(name, 0)) for name, values in known.items()
@@ -27,8 +25,8 @@ def _begun(fresh: Tensor, known: Tensor, join: int, own_join: int) -> Tensor:
 
     Of inputs that are two levels', `join` and `own_join` are the first's.
     """
-    if fresh.dim() != known.dim() or any(wide < narrow for wide, narrow in zip(fresh.shape, known.shape, strict=True)):
-        raise ValueError(f"{tuple(fresh.shape)} for {tuple(known.shape)}")
+    if any(wide < narrow for wide, narrow in zip(fresh.shape, known.shape, strict=True)):
+        raise ValueError(f"narrower: {tuple(fresh.shape)} for {tuple(known.shape)}")
     if not fresh.dim():
         return known
     begun = fresh.clone()
