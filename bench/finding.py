@@ -96,7 +96,7 @@ def sureness(true: Boxes, boxes: Boxes, scores: NDArray[np.float64]) -> list[flo
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.option("--models", type=click.Path(exists=True, path_type=Path), help="Folder of nets.  [default: bundled]")
-@click.option("--views", default=2, show_default=True, help="Ways to read each hand; 2 as `handloom predict` does.")
+@click.option("--views", default=2, show_default=True, help="Ways to read each region; `handloom predict` takes 2.")
 def finding(cutouts: Path, empty: Path, count: int, peer: Path, models: Path | None, views: int) -> None:
     """Compare on hands that were pasted, and on photographs without any."""
     none = sorted(path for path in empty.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))

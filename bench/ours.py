@@ -1,6 +1,6 @@
 """Handloom's side of the speed test.
 
-NAME, `still` or `tracking`, folder of nets or nothing, `int8` or nothing, size or 0.
+NAME, `still` or `tracking`, folder of nets or nothing, `int8` or nothing, size or 0, views.
 """
 
 import sys
@@ -15,10 +15,10 @@ from frames import answer
 from handloom.inference import HandFinder
 from handloom.video import HandTracker
 
-_, _, what, models, form, size = sys.argv
+_, _, what, models, form, size, views = sys.argv
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
-finder = HandFinder.load(models or None, int8=form == "int8", threads=1, size=int(size) or None)
+finder = HandFinder.load(models or None, int8=form == "int8", threads=1, size=int(size) or None, views=int(views))
 
 
 def begin() -> Callable[[Any], int]:

@@ -97,12 +97,14 @@ def table(times: dict[str, list[tuple[float, int]]], what: str) -> None:
 @click.option("--models", default="", help="Folder of nets.  [default: the bundled ones]")
 @click.option("--int8", is_flag=True)
 @click.option("--size", default=0, help="Side at which the mask net sees a frame, px.  [default: the net's own]")
-def speed(pictures: tuple[str, ...], peer: Path, models: str, int8: bool, size: int) -> None:
+@click.option("--views", default=1, show_default=True, help="Ways to read each region; `handloom predict` takes 2.")
+def speed(pictures: tuple[str, ...], peer: Path, models: str, int8: bool, size: int, views: int) -> None:
     """Compare on PICTURES that show one hand: files, folders, globs."""
     shown = [images.read(source.path) for source in media.find(pictures) if source.path and not source.moves]
     for what in ("still", "tracking"):
         form = (models or "bundled") + (" int8" if int8 else "") + (f" {size} px" if size else "")
-        words = what, models, "int8" if int8 else "", str(size)
+        form += f" {views} views" if views > 1 else ""
+        words = what, models, "int8" if int8 else "", str(size), str(views)
         sides = [Worker(Path(sys.executable), "ours.py", f"handloom {form}", *words)]
         sides += [Worker(peer, "theirs.py", f"MediaPipe {model}", what, model) for model in ("full", "lite")]
         times: dict[str, list[tuple[float, int]]] = {side.name: [] for side in sides}
