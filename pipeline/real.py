@@ -39,7 +39,7 @@ ZIP = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Folder with images/ and keypoints.json, as in data/own or by pipeline.label.",
 )
 @click.option("--bundled", is_flag=True, help="The nets that come with the package, in place of models/.")
-@click.option("--views", default=1, show_default=True, type=click.IntRange(1, 8), help="Ways to read each hand.")
+@click.option("--views", default=1, show_default=True, type=click.IntRange(1, 32), help="Ways to read each hand.")
 @click.option(
     "--count",
     default=200,

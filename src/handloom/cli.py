@@ -53,8 +53,8 @@ def handloom() -> None:
     "--views",
     default=2,
     show_default=True,
-    type=click.IntRange(1, 8),
-    help="Read each region in N ways: 2 mirrored too, 4 upside down too, 8 turned by quarters too. Surer, slower.",
+    type=click.IntRange(1, 32),
+    help="Read each region in N ways: 2 mirrored too, 8 closer and farther too, 32 turned too. Surer, slower.",
 )
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Steady keypoints in videos.")
 @click.option(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from handloom import processes, views
+from handloom import processes, views, warp
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet
 from handloom.data.rhd import RhdSource
@@ -115,7 +115,11 @@ def in_views(pose: Model, hands: PoseSet, batch_size: int, count: int) -> tuple[
     """
 
     def reading(view: views.View) -> tuple[Floats, Floats]:
-        shown = hands.moved(view.show(hands.images[:]), hands.boxes, hands.keypoints)
+        pictures = hands.images[:]
+        if view.side != 1:
+            squares = torch.eye(2, 3).mul(view.side).expand(len(pictures), 2, 3)
+            pictures = warp.warp_pictures(pictures, squares, pictures.shape[1])
+        shown = hands.moved(view.show(pictures), hands.boxes, hands.keypoints)
         said = predictions_of(pose, POSE, shown, batch_size)
         return view.back(said["keypoints"], hands.size), views.sureness(said["peaks"])
 

@@ -215,9 +215,9 @@ class HandFinder:
         where the folder has them, else the bundled ones. `threads` for exported nets; 0 takes all cores. `size` is the
         side, px, at which the mask net sees a picture, that of its training unless given: more finds smaller hands
         and more that are none, less is faster. `closer` shows it each hand again, in a square of so many times the
-        hand's box (`CLOSER`), for a finer mask; 0 does not. `views`, 1 to 8, shows the pose net each
-        region in so many ways: mirrored too, upside down, turned by quarters. Raises CheckpointError, and ParamsError
-        for other views and a size that the net cannot take.
+        hand's box (`CLOSER`), for a finer mask; 0 does not. `views`, 1 to 32, shows the pose net each region in so many
+        ways: 2 mirrored too, 8 closer and from farther too, then upside down and turned by quarters. Raises
+        CheckpointError, and ParamsError for other views and a size that the net cannot take.
         """
         if where is None:
             where, int8 = BUNDLED, True
@@ -291,19 +291,21 @@ class HandFinder:
         """
         if not crops:
             return []
-        pictures = [images.crop(picture, crop, self.crop_size) for crop in crops]
-        if before is not None:
-            said = self._read(pictures, _leans(before))
-        else:
-            said = self._read([view.show(each) for view in self.views for each in pictures], None)
-            if len(self.views) > 1:
-                said = together(said, self.views, self.crop_size, self._named)
+        views, leans = (self.views, None) if before is None else (VIEWS[:1], _leans(before))
+        cut = {side: self._cut(picture, crops, side) for side in {view.side for view in views}}
+        said = self._read([view.show(each) for view in views for each in cut[view.side]], leans)
+        if len(views) > 1:
+            said = together(said, views, self.crop_size, self._named)
         names = ("keypoints", "visible", "right", "hand")
         rows = zip(crops, *(said[name] for name in names), said.get("chances", [None] * len(crops)), strict=True)
         return [
             Reading(c.to_image(k, self.crop_size), seen, float(r), float(h), nets=self.nets, chances=chances)
             for c, k, seen, r, h, chances in rows
         ]
+
+    def _cut(self, picture: Picture, crops: list[Box], side: float) -> list[Picture]:
+        """Give the pictures (S, S, 3) of squares about these crops' centres, `side` times as large."""
+        return [images.crop(picture, crop if side == 1 else crop.square(side), self.crop_size) for crop in crops]
 
     def _named(self, keypoints: Points) -> Floats:
         return gestures.probabilities(keypoints, self.nets.gestures)

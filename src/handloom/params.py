@@ -268,7 +268,7 @@ class GesturesParams(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     noise: NotNegative
     """Standard deviation of what is added to each of its inputs in training."""
-    views: Annotated[int, Field(ge=1, le=8)]
+    views: Annotated[int, Field(ge=1, le=32)]
     """Ways to show the pose net a hand, the first so many of `views.VIEWS`, whose mean names its gesture in figures."""
     seed: Seed
 
