@@ -39,7 +39,7 @@ _STANDING: Final = (
 VIEWS: Final = tuple(View(quarters, mirrored, side) for quarters in (0, 2, 1, 3) for side, mirrored in _STANDING)
 """All, of which the first so many are taken: eight as the picture stands, and as many again of each quarter turn."""
 SHARPNESS: Final = 5.0
-"""How much more a sure view counts; of 3,335 gestures eight views name 0.824 at 0, 0.830 at 5, 0.822 at 20."""
+"""How much more a sure view counts; of 3,335 gestures eight quarter turns name 0.824 at 0, 0.830 at 5, 0.822 at 20."""
 
 
 def sureness(peaks: Floats) -> Floats:
