@@ -49,6 +49,18 @@ def loaded(tmp_path: Path, old: str, new: str) -> Params:
         ("synthetic: 1.0", "../synthetic: 1.0", "sources.../synthetic.[key]: String should match"),
         ("  sigma_px: 3.0", "  # gone", "pose.sigma_px: missing; add it"),
         ("epochs: ", "epochs: .nan # ", "segment.epochs: should be"),
+        (
+            "decoder: 0.5",
+            "decoder: [1.0, 0.5]",
+            "segment.model.decoder: must be one number, or 4 of them, got '[1.0, 0.",
+        ),
+        (
+            "decoder: 0.5",
+            "decoder: some",
+            "segment.model.decoder: should be a number above 0, or a list of such, got 's",
+        ),
+        ("decoder: 0.5", "decoder: [1, 1, 1, -1]", "segment.model.decoder: should be a number above 0, or a list of"),
+        ("decoder: 0.5", "decoder: true", "segment.model.decoder: should be a number above 0, or a list of such, got"),
         ("clip_norm: 1.0", "clip_norm: [1]", "segment.clip_norm: should be a valid number, got '[1]'"),
         ("download:", "download: [", "not valid YAML"),
     ],
@@ -70,6 +82,13 @@ def test_a_scale_that_makes_a_whole_size_but_for_rounding_serves(tmp_path: Path)
 
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
     assert loaded(tmp_path, "learning_rate: 0.005", "learning_rate: 5e-3").segment.learning_rate == 0.005
+
+
+def test_a_decoder_of_a_width_for_each_level_is_for_a_unet(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "decoder: 0.5", "decoder: [1, 1, 0.5, 0.5]").segment.model.decoder == [1.0, 1.0, 0.5, 0.5]
+    shape = GOOD[GOOD.index("unet  ") : GOOD.index("decoder: 0.5")]
+    with pytest.raises(ParamsError, match=r"segment\.model\.decoder: must be one number, got '\[1\.0, 1\.0"):
+        loaded(tmp_path, f"{shape}decoder: 0.5", shape.replace("unet", "mobilenet_fcn", 1) + "decoder: [1, 1, 1, 1]")
 
 
 def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:

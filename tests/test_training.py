@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -237,9 +238,13 @@ def test_it_begins_with_a_trained_net(prepared: Path, params: Params, tmp_path: 
         run(SEGMENT, alone, prepared, Resume(tmp_path, "segment", "5"))
 
 
-@pytest.mark.parametrize("wider", [{}, {"width": 7}, {"cap": 24}, {"decoder": 0.9}, {"width": 6, "decoder": 1.0}])
-@pytest.mark.parametrize("kind", ["unet", "mobilenet_fcn"])
-def test_a_wider_net_begins_with_what_the_narrow_one_says_and_learns_more(kind: str, wider: dict[str, float]) -> None:
+WIDER: list[dict[str, Any]] = [{}, {"width": 7}, {"cap": 24}, {"decoder": 0.9}, {"width": 6, "decoder": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wider"), [*product(["unet", "mobilenet_fcn"], WIDER), ("unet", {"decoder": [1.0, 0.5]})]
+)
+def test_a_wider_net_begins_with_what_the_narrow_one_says_and_learns_more(kind: str, wider: dict[str, Any]) -> None:
     narrow_sizes = {"kind": kind, "width": 4, "depth": 2, "stem": 2, "decoder": 0.5, "cap": 12}
     torch.manual_seed(0)
     narrow, wide = build(3, 2, narrow_sizes), build(3, 2, narrow_sizes | wider)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -113,6 +113,14 @@ def _no_switch(value: Any) -> Any:
     return value
 
 
+def _shares(value: Any) -> Any:
+    """Take a positive number or a list of such; a union of types would blame both where one is wrong."""
+    each = value if isinstance(value, list) else [value]
+    if not all(isinstance(share, int | float) and share is not True and 0 < share < math.inf for share in each):
+        raise PydanticCustomError("shares", "should be a number above 0, or a list of such")
+    return [float(share) for share in each] if isinstance(value, list) else float(value)
+
+
 class ModelParams(Section):
     """Shape of one net."""
 
@@ -124,9 +132,17 @@ class ModelParams(Section):
     """Times the resolution is halved below the stem."""
     stem: Annotated[Literal[1, 2, 4], BeforeValidator(_no_switch)]
     """Stride of the first convolution; 1 is the full-resolution net of the 2019 report."""
-    decoder: Positive
-    """Channels of the way up as a fraction of those of the way down."""
+    decoder: Annotated[float | list[float], PlainValidator(_shares)]
+    """Channels of the way up as a fraction of those of the way down; a unet takes one for each level too, from the
+    highest down."""
     cap: Count
+
+    @model_validator(mode="after")
+    def _decoder_fits(self) -> Self:
+        if isinstance(self.decoder, list) and (self.kind != "unet" or len(self.decoder) != self.depth):
+            wanted = f"one number, or {self.depth} of them" if self.kind == "unet" else "one number"
+            raise ValueError(f"decoder: must be {wanted}, got '{self.decoder}'; give that many")
+        return self
 
     @property
     def stride(self) -> int:

@@ -51,13 +51,17 @@ class Output(NamedTuple):
 class UNet(nn.Module):
     """(B, 3, H, W) values 0-255 -> Output; H and W divide by stem x 2^depth. Numbers come from the lowest level's mean.
 
+    `decoder` is the way up's share of each level's channels, one for all levels or a list from the highest down.
     Normalisation is part of the net (its first step), so that training, inference and export cannot disagree.
     """
 
-    def __init__(self, maps: int, numbers: int, *, width: int, depth: int, stem: int, decoder: float, cap: int) -> None:
+    def __init__(
+        self, maps: int, numbers: int, *, width: int, depth: int, stem: int, decoder: float | list[float], cap: int
+    ) -> None:
         super().__init__()
         down = [min(width * 2**level, cap) for level in range(depth + 1)]
-        up = [max(8, round(channels * decoder)) for channels in down[:-1]]
+        shares = decoder if isinstance(decoder, list) else [decoder] * depth
+        up = [max(8, round(channels * share)) for channels, share in zip(down[:-1], shares, strict=True)]
         self.mean: Tensor
         self.scale: Tensor
         self.register_buffer("mean", torch.tensor(MEAN))
