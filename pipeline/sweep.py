@@ -28,6 +28,7 @@ from pipeline import layout
 from pipeline.preset import merge
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
@@ -288,10 +289,6 @@ def _best(study: "Study") -> "FrozenTrial | None":
 
 def _write(search: Search, study: "Study") -> None:
     """Write the table and the pictures of a search."""
-    from matplotlib.figure import Figure
-    from optuna import visualization
-    from optuna.importance import PedAnovaImportanceEvaluator
-
     from handloom.plots import to_png
 
     if (best := _best(study)) is None:
@@ -299,26 +296,45 @@ def _write(search: Search, study: "Study") -> None:
             f"{search.name}: no trial came to its end, got 'none'; widen the space, or change its base"
         )
     out = folder(search.name)
-    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     table = _table(search, study)
     files.write(out / "table.md", table)
     click.echo(table)
     figures = Path("docs/figures")
-    pictures = {"parallel": visualization.matplotlib.plot_parallel_coordinate(study)}
-    if len({trial.value for trial in complete}) > 1:
-        pictures["importance"] = visualization.matplotlib.plot_param_importances(
-            study, evaluator=PedAnovaImportanceEvaluator()
-        )
-    else:  # DVC wants the file all the same
-        pictures["importance"] = Figure().add_subplot(title="all trials came to one figure: no param mattered")
-    for name, axes in pictures.items():
-        assert isinstance(axes.figure, Figure)
-        axes.figure.set_size_inches(1.5 * len(search.space.space) + 3, 5)
-        axes.figure.subplots_adjust(bottom=0.25, left=0.15)
-        files.write(figures / f"{search.name}_{name}.png", to_png(axes.figure))
+    for name, figure in _figures(search, study).items():
+        files.write(figures / f"{search.name}_{name}.png", to_png(figure))
     click.echo(f"look at {out}/table.md and {figures}/{search.name}_*.png")
     changes = " ".join(f"-S {search.space.net}.{name}={best.params[name]}" for name in search.space.space)
     click.echo(f"next: dvc exp run {changes}")
+
+
+def _figures(search: Search, study: "Study") -> "dict[str, Figure]":
+    """Give the trials that came to their end as lines across their params, and how much each param matters."""
+    from matplotlib.figure import Figure
+    from optuna.importance import PedAnovaImportanceEvaluator
+    from optuna.visualization import matplotlib as drawn
+
+    goal, names = search.space.goal.removeprefix("val_"), list(search.space.space)
+    lines = drawn.plot_parallel_coordinate(study, names, target_name=goal).figure
+    assert isinstance(lines, Figure)
+    for scale in lines.axes[:-1]:  # the last is of colors
+        scale.set_title("")
+        for label in scale.get_yticklabels(which="both"):
+            label.set(fontsize=8, bbox={"color": "white", "alpha": 0.7, "pad": 0.5})
+    lines.set_size_inches(1.7 * len(names) + 3, 5)
+    lines.subplots_adjust(left=0.06, right=0.97, top=0.96, bottom=0.2)
+    if len({trial.value for trial in study.trials if trial.state.name == "COMPLETE"}) == 1:  # DVC wants it all the same
+        bars = Figure()
+        bars.add_subplot(title="all trials came to one figure: no param mattered")
+        return {"parallel": lines, "importance": bars}
+    axes = drawn.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target_name=goal)
+    axes.set_title("", loc="left")
+    axes.set(ylabel="", xlabel=f"share of what sets good trials' {goal} apart (PED-ANOVA)", facecolor="white")
+    if legend := axes.get_legend():
+        legend.remove()
+    assert isinstance(axes.figure, Figure)
+    axes.figure.set_size_inches(8, 0.35 * len(names) + 1)
+    axes.figure.subplots_adjust(left=0.25, right=0.97, top=0.98, bottom=0.17)
+    return {"parallel": lines, "importance": axes.figure}
 
 
 def _table(search: Search, study: "Study") -> str:
