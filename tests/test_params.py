@@ -60,6 +60,7 @@ def loaded(tmp_path: Path, old: str, new: str) -> Params:
             "segment.model.decoder: should be a number above 0, or a list of such, got 's",
         ),
         ("decoder: 0.5", "decoder: [1, 1, 1, -1]", "segment.model.decoder: should be a number above 0, or a list of"),
+        ("decoder: 0.5", f"decoder: 1{'0' * 400}", "segment.model.decoder: should be a number above 0, or a list of"),
         ("decoder: 0.5", "decoder: true", "segment.model.decoder: should be a number above 0, or a list of such, got"),
         ("clip_norm: 1.0", "clip_norm: [1]", "segment.clip_norm: should be a valid number, got '[1]'"),
         ("download:", "download: [", "not valid YAML"),

@@ -8,7 +8,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -115,10 +124,11 @@ def _no_switch(value: Any) -> Any:
 
 def _shares(value: Any) -> Any:
     """Take a positive number or a list of such; a union of types would blame both where one is wrong."""
-    each = value if isinstance(value, list) else [value]
-    if not all(isinstance(share, int | float) and share is not True and 0 < share < math.inf for share in each):
-        raise PydanticCustomError("shares", "should be a number above 0, or a list of such")
-    return [float(share) for share in each] if isinstance(value, list) else float(value)
+    one = TypeAdapter(Positive, config=ConfigDict(strict=True)).validate_python
+    try:
+        return [one(share) for share in value] if isinstance(value, list) else one(value)
+    except ValidationError:
+        raise PydanticCustomError("shares", "should be a number above 0, or a list of such") from None
 
 
 class ModelParams(Section):
