@@ -316,12 +316,14 @@ def _figures(search: Search, study: "Study") -> "dict[str, Figure]":
     goal, names = search.space.goal.removeprefix("val_"), list(search.space.space)
     lines = drawn.plot_parallel_coordinate(study, names, target_name=goal).figure
     assert isinstance(lines, Figure)
-    for scale in lines.axes[:-1]:  # the last is of colors
+    first, colors, *others = lines.axes
+    for scale in (first, *others):
         scale.set_title("")
         for label in scale.get_yticklabels(which="both"):
             label.set(fontsize=8, bbox={"color": "white", "alpha": 0.7, "pad": 0.5})
+        scale.set_position((0.05, 0.2, 0.86, 0.76))
+    colors.set_position((0.95, 0.2, 0.01, 0.76))
     lines.set_size_inches(1.7 * len(names) + 3, 5)
-    lines.subplots_adjust(left=0.06, right=0.97, top=0.96, bottom=0.2)
     if len({trial.value for trial in study.trials if trial.state.name == "COMPLETE"}) == 1:  # DVC wants it all the same
         bars = Figure()
         bars.add_subplot(title="all trials came to one figure: no param mattered")
