@@ -126,7 +126,7 @@ def test_names_that_are_too_long_or_written_twice_are_left_out(models: Path, tmp
     for name in ("a.jpg", "a.jpg.png", "b.png", "手" * 83 + ".jpg"):
         Image.new("RGB", (40, 30)).save(folder / name)
     out = tmp_path / "out"
-    done = handloom("predict", folder, "--models", models, "--out", out, "--masks", "--closer")
+    done = handloom("predict", folder, "--models", models, "--out", out, "--masks", "--closer", "--edges")
     assert done.returncode == 3
     faults = done.stderr.splitlines()
     assert [line.split(" ")[0] for line in faults] == ["error:", "error:"], done.stderr

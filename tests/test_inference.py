@@ -93,6 +93,22 @@ def test_a_closer_look_makes_masks_better(archive: Path) -> None:
     assert after > before + 0.01
 
 
+def test_masks_that_follow_edges_are_nearer_to_the_true_ones(archive: Path) -> None:
+    plain, following = HandFinder.load(), HandFinder.load(edges=True)
+    ious = []
+    with RhdArchive(archive) as raw:
+        for split, sample in ((part, number) for part in SPLITS for number in raw.ids(part)):
+            seen = raw.sample(split, sample)
+            said = []
+            for finder in (plain, following):
+                found = finder.regions(seen.picture)
+                own = [found.mask(hand) for hand in range(1, int(found.labels.max()) + 1)]
+                said.append(np.any([np.zeros(seen.mask.shape, bool), *own], axis=0))
+            ious.append(iou(*overlap(np.stack(said), np.stack([seen.mask > 0] * 2))))
+    before, after = np.mean(ious, axis=0)
+    assert after > before + 0.004
+
+
 def pointing(x: float, y: float) -> Reading:
     """A hand whose middle finger begins at (x, y) of its wrist."""
     points = np.zeros((21, 2), np.float32)

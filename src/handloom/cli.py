@@ -49,6 +49,7 @@ def handloom() -> None:
 @click.option("--masks", is_flag=True, help="Of pictures, as PNG: 0 none, 1 the first hand, 2 the next.")
 @click.option("--coco", is_flag=True, help="Of pictures, hands.coco.json beside hands.jsonl.")
 @click.option("--closer", is_flag=True, help="Show the mask net each hand again, from closer: finer masks, more time.")
+@click.option("--edges", is_flag=True, help="Let masks follow the picture's own edges: finer where these are clear.")
 @click.option(
     "--views",
     default=2,
@@ -73,6 +74,7 @@ def predict(
     size: int | None,
     tiles: int,
     closer: bool,
+    edges: bool,
     views: int,
     **options: bool | float,
 ) -> None:
@@ -89,7 +91,7 @@ def predict(
     from handloom.inference import CLOSER, HandFinder
     from handloom.tiles import TiledFinder
 
-    finder = HandFinder.load(models, int8=int8, size=size, closer=CLOSER if closer else 0, views=views)
+    finder = HandFinder.load(models, int8=int8, size=size, closer=CLOSER if closer else 0, edges=edges, views=views)
     finder = finder if tiles == 1 else TiledFinder.of(finder, tiles)
     done = batch.run(finder, sources, batch.Wanted(out=out, **options))  # type: ignore[arg-type]
     failed = f"; {done.num_failed:,} of {len(sources):,} inputs failed" if done.num_failed else ""

@@ -14,6 +14,7 @@ from torch import nn
 from handloom import gestures, images, lift, masks, tracking
 from handloom.checkpoint import Model, load_model
 from handloom.closer import look_closer
+from handloom.edges import follow_edges
 from handloom.errors import CheckpointError, ParamsError
 from handloom.geometry import Box, Points
 from handloom.gestures import Gesture
@@ -55,6 +56,8 @@ class Regions:
     height: int
     """Of the picture, px."""
     width: int
+    picture: Picture | None = field(default=None, repr=False, kw_only=True)
+    """The one whose edges masks follow; None: they follow none."""
 
     @property
     def step(self) -> float:
@@ -80,6 +83,8 @@ class Regions:
         What is another hand's or none's is as surely not this one's, so touching hands part in the middle.
         """
         own = np.where(self.labels == hand, self.logits, -np.abs(self.logits))
+        if self.picture is not None:
+            return follow_edges(own, self.picture) > 0
         edges = (0, 0, self.width / self.step, self.height / self.step)
         size = (self.width, self.height)
         return np.asarray(Image.fromarray(own).resize(size, Image.Resampling.BILINEAR, box=edges)) > 0
@@ -182,13 +187,14 @@ class HandFinder:
         size: int | None = None,
         *,
         closer: float = 0,
+        edges: bool = False,
         views: int = 1,
     ) -> None:
         """Take both nets; the others as in `load`. Raises ParamsError for views, and a size, that there are not."""
         if not 1 <= views <= len(VIEWS):
             raise ParamsError(f"views: must be 1 to {len(VIEWS)}, got '{views}'; take 2, or 1 for speed")
         self.segment, self.pose, self.nets, self.closer = segment, pose, nets or KeypointNets(), closer
-        self.views = VIEWS[:views]
+        self.edges, self.views = edges, VIEWS[:views]
         self._mask_params: SegmentParams = params_of(SEGMENT, segment.about)
         self._pose_params: PoseParams = params_of(POSE, pose.about)
         self.size = int(segment.about["facts"]["image_size"])
@@ -206,6 +212,7 @@ class HandFinder:
         threads: int = 0,
         size: int | None = None,
         closer: float = 0,
+        edges: bool = False,
         views: int = 1,
     ) -> Self:
         """Open both nets: the bundled ones, those of a folder, or of an MLflow model (`models:/handloom@current`).
@@ -215,9 +222,10 @@ class HandFinder:
         where the folder has them, else the bundled ones. `threads` for exported nets; 0 takes all cores. `size` is the
         side, px, at which the mask net sees a picture, that of its training unless given: more finds smaller hands
         and more that are none, less is faster. `closer` shows it each hand again, in a square of so many times the
-        hand's box (`CLOSER`), for a finer mask; 0 does not. `views`, 1 to 32, shows the pose net each region in so many
-        ways: 2 mirrored too, 8 closer and from farther too, then upside down and turned by quarters. Raises
-        CheckpointError, and ParamsError for other views and a size that the net cannot take.
+        hand's box (`CLOSER`), for a finer mask; 0 does not. `edges` lets masks follow those of the picture, which each
+        hand then keeps. `views`, 1 to 32, shows the pose net each region in so many ways: 2 mirrored too, 8 closer and
+        from farther too, then upside down and turned by quarters. Raises CheckpointError, and ParamsError for other
+        views and a size that the net cannot take.
         """
         if where is None:
             where, int8 = BUNDLED, True
@@ -234,7 +242,7 @@ class HandFinder:
             else load_model(folder / f"{task.name}.safetensors", task.name)
             for task in (SEGMENT, POSE)
         )
-        return cls(segment, pose, KeypointNets(folder), size, closer=closer, views=views)
+        return cls(segment, pose, KeypointNets(folder), size, closer=closer, edges=edges, views=views)
 
     def _check(self, size: int) -> None:
         stride, net = self._mask_params.model.stride, self.segment.net
@@ -278,7 +286,8 @@ class HandFinder:
             first, boxes = said["logits"][0], masks.boxes(said["labels"][0])
             logits = look_closer(picture, first, boxes, self._look, self.closer, self.size)
             said = read_masks(maps, self._mask_params, self.size, logits[None])
-        return Regions(said["logits"][0], said["labels"][0], height, width)
+        followed = picture if self.edges else None
+        return Regions(said["logits"][0], said["labels"][0], height, width, picture=followed)
 
     def _look(self, crops: list[Picture]) -> NDArray[np.float32]:
         """Give the mask net's logits of hand against background of crops (S, S, 3), (N, S, S)."""
