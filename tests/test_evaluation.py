@@ -15,7 +15,6 @@ from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.rhd import RhdArchive, RhdSource
 from handloom.data.source import IGNORE
-from handloom.edges import follow_edges
 from handloom.evaluation import (
     LIKELY_SIDE,
     MIN_OVERLAP,
@@ -310,19 +309,6 @@ def test_a_closer_look_counts_half_about_each_hand_and_nowhere_else() -> None:
     assert torch.equal(hand[0, 22:42, 23:28].diff(dim=0)[6:12], torch.zeros(6, 5))
     assert hand[0, 32, 27] == pytest.approx(-5.5, abs=1e-4)
     assert -5.5 < hand[0, 32, 23] < -1.0  # it counts less near the edge
-
-
-def test_masks_that_follow_edges_leave_boxes_alone(masks: SegmentSet) -> None:
-    plain, following = (
-        evaluate_segment(masks_said(masks.masks[:]), masks, PLAIN.model_copy(update={"edges": edges}))
-        for edges in (False, True)
-    )
-    for row, own in enumerate(following.predictions["masks"]):
-        logits = plain.predictions["logits"][row].astype(np.float32)
-        assert np.array_equal(own, follow_edges(logits, masks.images[row]) > 0)
-    assert following.scores["iou_mean"] < plain.scores["iou_mean"]  # they were the true ones
-    for same in ("box_precision_0.5", "box_recall_0.5", "iou_left"):
-        assert following.scores[same] == plain.scores[same]
 
 
 def test_a_finder_with_true_nets_finds_the_annotated_hands(archive: Path, masks: SegmentSet, hands: PoseSet) -> None:

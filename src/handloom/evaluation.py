@@ -19,7 +19,6 @@ from handloom import images, masks, metrics
 from handloom.checkpoint import Model
 from handloom.data.prepared import PoseSet, SegmentSet
 from handloom.data.source import IGNORE, LEFT, OTHERS, RIGHT, Source
-from handloom.edges import follow_edges
 from handloom.errors import DataError
 from handloom.geometry import Box, to_images
 from handloom.params import EvaluateParams
@@ -54,9 +53,6 @@ def evaluate_segment(model: Model, test: SegmentSet, params: EvaluateParams) -> 
     """Score masks, hand against background as the 2019 report does and left against right, at the net's input size."""
     looks: dict[str, Any] = {"flip": params.flip_test, "scales": params.mask_scales, "closer": params.closer}
     predictions = predictions_of(model, SEGMENT, test, params.batch_size, **looks)
-    if params.edges:
-        for own, logits, picture in zip(predictions["masks"], predictions["logits"], test.images, strict=True):
-            own[:] = follow_edges(logits.astype(np.float32), picture) > 0
     true = test.hands()
     intersection, union = metrics.overlap(predictions["masks"] & test.counted(), true)
     samples = pd.DataFrame(

@@ -324,8 +324,6 @@ class EvaluateParams(Section):
     """Sizes at which the mask net sees a picture, over `image_size`; the mean of its logits counts."""
     closer: Annotated[float, Field(ge=0, le=4)]
     """Side of the square about each found hand that the mask net is shown again, over the hand's box; 0: none is."""
-    edges: bool
-    """Whether masks follow the picture's own edges; boxes and sides are those of the masks before."""
     resamples: Annotated[int, Field(ge=100)]
     """Drawn for each 95 % interval."""
     num_pictures: Count
