@@ -13,6 +13,8 @@ RADIUS: Final = 2
 """Of the square about each pixel of the logits, in these, within which they are taken for linear in the colours."""
 EPSILON: Final = 5e-4
 """Variance of colours, from 0 to 1, below which a square shows no edge: there logits are only smoothed."""
+BAND: Final = 256
+"""Rows of the picture that are followed at once: all of 108 megapixels would take 3 GB."""
 
 Floats = NDArray[np.float32]
 
@@ -25,11 +27,13 @@ def follow_edges(logits: Floats, picture: Picture) -> Floats:
     """
     lines = _lines(logits, _colors(images.shrink_square(picture, len(logits))))
     height, width = picture.shape[:2]
-    step = len(logits) / max(height, width)
-    place = np.array([[step, 0, step / 2 - 0.5], [0, step, step / 2 - 0.5]])
-    how, beyond = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
-    weights = cv2.warpAffine(lines, place, (width, height), flags=how, borderMode=beyond)
-    followed: Floats = np.einsum("hwc,hwc->hw", weights[..., :3], _colors(picture)) + weights[..., 3]
+    step, how = len(logits) / max(height, width), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    followed = np.empty((height, width), np.float32)
+    for top in range(0, height, BAND):
+        band = picture[top : top + BAND]
+        place = np.array([[step, 0, step / 2 - 0.5], [0, step, step * (top + 0.5) - 0.5]])
+        weights = cv2.warpAffine(lines, place, (width, len(band)), flags=how, borderMode=cv2.BORDER_REPLICATE)
+        followed[top : top + BAND] = np.einsum("hwc,hwc->hw", weights[..., :3], _colors(band)) + weights[..., 3]
     return followed
 
 
