@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from scipy.special import expit
 from handloom import gestures, images
 from handloom.checkpoint import Model, load_model
 from handloom.data.rhd import SPLITS, RhdArchive
+from handloom.data.source import Sample
 from handloom.errors import CheckpointError
 from handloom.geometry import Box
 from handloom.inference import CLOSER, HAND, HandFinder, KeypointNets, Reading, Regions, _owners, without_padding
@@ -80,31 +82,38 @@ def test_the_bundled_nets_find_the_hands_of_rendered_pictures(archive: Path) -> 
     assert len(near) > 30
 
 
+def samples(archive: Path) -> Iterator[Sample]:
+    """Give every sample of both splits."""
+    with RhdArchive(archive) as raw:
+        for split in SPLITS:
+            for sample in raw.ids(split):
+                yield raw.sample(split, sample)
+
+
 def test_a_closer_look_makes_masks_better(archive: Path) -> None:
     plain, closer = HandFinder.load(), HandFinder.load(closer=CLOSER)
     ious = []
-    with RhdArchive(archive) as raw:
-        for split, sample in ((part, number) for part in SPLITS for number in raw.ids(part)):
-            seen = raw.sample(split, sample)
-            true = images.shrink_labels(seen.mask, plain.size) > 0
-            said = np.stack([finder.regions(seen.picture).labels > 0 for finder in (plain, closer)])
-            ious.append(iou(*overlap(said, np.stack([true, true]))))
+    for seen in samples(archive):
+        true = images.shrink_labels(seen.mask, plain.size) > 0
+        said = np.stack([finder.regions(seen.picture).labels > 0 for finder in (plain, closer)])
+        ious.append(iou(*overlap(said, np.stack([true, true]))))
     before, after = np.mean(ious, axis=0)
     assert after > before + 0.01
 
 
+def union(found: Regions, shape: tuple[int, ...]) -> np.ndarray:
+    """Give all hands' masks as one."""
+    own = [found.mask(hand) for hand in range(1, int(found.labels.max()) + 1)]
+    return np.asarray(np.any([np.zeros(shape, bool), *own], axis=0))
+
+
 def test_masks_that_follow_edges_are_nearer_to_the_true_ones(archive: Path) -> None:
-    plain, following = HandFinder.load(), HandFinder.load(edges=True)
+    finders = HandFinder.load(), HandFinder.load(edges=True)
     ious = []
-    with RhdArchive(archive) as raw:
-        for split, sample in ((part, number) for part in SPLITS for number in raw.ids(part)):
-            seen = raw.sample(split, sample)
-            said = []
-            for finder in (plain, following):
-                found = finder.regions(seen.picture)
-                own = [found.mask(hand) for hand in range(1, int(found.labels.max()) + 1)]
-                said.append(np.any([np.zeros(seen.mask.shape, bool), *own], axis=0))
-            ious.append(iou(*overlap(np.stack(said), np.stack([seen.mask > 0] * 2))))
+    for seen in samples(archive):
+        found = [finder.regions(seen.picture) for finder in finders]
+        said = [union(each, seen.mask.shape) for each in found]
+        ious.append(iou(*overlap(np.stack(said), np.stack([seen.mask > 0] * 2))))
     before, after = np.mean(ious, axis=0)
     assert after > before + 0.004
 

@@ -6,7 +6,7 @@ part of the picture it is larger.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +65,15 @@ class TiledFinder(HandFinder):
     @classmethod
     def of(cls, finder: HandFinder, tiles: int) -> Self:
         """Give one with the same nets."""
-        how: dict[str, Any] = {"closer": finder.closer, "edges": finder.edges, "views": len(finder.views)}
-        tiled = cls(finder.segment, finder.pose, finder.nets, finder.size, **how)
+        tiled = cls(
+            finder.segment,
+            finder.pose,
+            finder.nets,
+            finder.size,
+            closer=finder.closer,
+            edges=finder.edges,
+            views=len(finder.views),
+        )
         tiled.tiles = tiles
         return tiled
 
